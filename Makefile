@@ -1,0 +1,39 @@
+# make demo   train, evaluate and report on synthetic streets, from nothing
+# make test   lint, layering, types, tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: env demo test lint types unit bench clean
+
+env: $(VENV)/.installed
+
+# torch first: the native ops are built against the torch that will run them.
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel -c constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt torch 'numpy<2.4'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+demo: env
+	$(BIN)/perception train experiment=demo
+
+test: lint types unit
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --verbose
+
+types: env
+	$(BIN)/mypy
+
+unit: env
+	$(BIN)/python -m pytest -m 'not slow'
+
+bench: env
+	@for script in scripts/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Converting and auditing annotations: Frames in, Frames and reports out."""

@@ -1,0 +1,63 @@
+"""The command line: `perception VERB ...`. A verb's module is imported only when it is called.
+
+Each verb is one module `perception/cli/<verb>.py` with `add_arguments(parser)` and
+`run(args) -> int`; a module with `HYDRA = True` gets the words after the verb untouched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from perception.errors import PerceptionError, UsageError
+
+VERBS = {
+    "doctor": "report what this installation can do",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; 0 done, 1 something wrong with the data, 2 wrong usage, 130 interrupted."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(words)
+    except PerceptionError as error:
+        print(f"perception: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print("perception: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    verb = words[0] if words and words[0] in VERBS else None
+    parser = argparse.ArgumentParser("perception", description=__import__("perception").__doc__)
+    parser.add_argument("--version", action="version", version=_version())
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=summary, description=summary[0].upper() + summary[1:] + "."
+        )
+        if name == verb:
+            module = importlib.import_module(f"perception.cli.{name}")
+            if getattr(module, "HYDRA", False):
+                return module.run(words[1:])
+            sub.formatter_class = argparse.RawDescriptionHelpFormatter
+            module.add_arguments(sub)
+            sub.set_defaults(run=module.run)
+    try:
+        args = parser.parse_args(words)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return args.run(args)
+
+
+def _version() -> str:
+    from perception import __version__
+
+    return f"road-perception {__version__}"

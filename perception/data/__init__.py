@@ -1,0 +1,1 @@
+"""Torch datasets, augmentation, sampling and batches."""

@@ -1,0 +1,1 @@
+"""The benchmarks: one folder each, with the pure algorithm, the evaluator and its definition."""

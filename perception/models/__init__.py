@@ -1,0 +1,1 @@
+"""Encoders, heads, losses and the multi-task model that joins them."""

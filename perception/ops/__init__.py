@@ -1,0 +1,1 @@
+"""Region-of-interest operators with torchvision's signatures."""

@@ -1,0 +1,197 @@
+"""What flows through the project: frames with their labels, predictions, calibration.
+
+All frozen, all numpy, no torch. Coordinates as in docs/coordinates.md: continuous, x right,
+y down, pixel (row i, column j) covers [j, j+1) x [i, i+1); a box is (x1, y1, x2, y2) with width
+x2 - x1. A missing label is None, an empty one is empty: they mean different things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.errors import PerceptionError
+from perception.files import image_size, read_image
+from perception.labels import LabelScheme
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels on disk (read when asked for) or in memory."""
+
+    size: tuple[int, int]  # (height, width)
+    path: Path | None = None
+    pixels: NDArray[np.uint8] | None = None  # (H, W, 3) RGB
+
+    @classmethod
+    def of(cls, source: Path | NDArray[np.uint8]) -> Image:
+        """An image file, of which only the header is read, or (H, W, 3) RGB pixels."""
+        if isinstance(source, np.ndarray):
+            return cls((source.shape[0], source.shape[1]), pixels=source)
+        return cls(image_size(source), path=Path(source))
+
+    def read(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB."""
+        if self.pixels is not None:
+            return self.pixels
+        if self.path is None:
+            raise ValueError("an Image needs a path or pixels")
+        return read_image(self.path)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Camera matrices of one frame, with KITTI's names."""
+
+    matrices: Mapping[str, Float]  # P0..P3 (3, 4), R0_rect (3, 3), Tr_* (3, 4)
+    path: Path | None = None  # for error messages
+
+    def matrix(self, name: str) -> Float:
+        """The matrix `name`; a `PerceptionError` that names file and key when it is absent."""
+        try:
+            return self.matrices[name]
+        except KeyError:
+            raise PerceptionError(
+                f"{self.path or 'calibration'}: {name}", found="no such key",
+                expected=f"a matrix beside {', '.join(self.matrices) or 'nothing'}",
+                do="Use the calibration file of this very frame.",
+            ) from None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RoadLabel:
+    """Where the road is; all (H, W) bool."""
+
+    road: NDArray[np.bool_]
+    valid: NDArray[np.bool_]  # False: unsure, not trained, not scored
+    lane: NDArray[np.bool_] | None = None  # the ego lane
+
+
+@dataclass(frozen=True)
+class SemanticLabel:
+    """The class of every pixel."""
+
+    ids: NDArray[np.uint8]  # (H, W) *ids* (not train ids) of `scheme`
+    scheme: LabelScheme
+
+    @property
+    def train_ids(self) -> NDArray[np.uint8]:
+        """(H, W) train ids, 255 where ignored."""
+        return self.scheme.id_to_train[self.ids]
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """N labelled or predicted boxes, one column per property; all numbers float64.
+
+    float32 is for `Batch` only: 0.15 in float32 is above 0.15.
+    """
+
+    xyxy: Float  # (N, 4) pixels
+    names: NDArray[np.str_]  # (N,) class names
+    score: Float  # (N,) NaN: a label
+    truncation: Float  # (N,) 0..1, NaN or -1: unknown
+    occlusion: NDArray[np.int64]  # (N,) 0 visible .. 2 largely occluded, 3 or -1: unknown
+    alpha: Float  # (N,) observation angle, radians, NaN or -10: unknown
+    dimensions: Float  # (N, 3) height, width, length in metres, NaN: unknown
+    location: Float  # (N, 3) x, y, z of the bottom centre, camera frame, metres
+    rotation_y: Float  # (N,) radians
+    ignore: NDArray[np.bool_]  # (N,) regions that are neither right nor wrong (DontCare)
+
+    @classmethod
+    def of(
+        cls,
+        xyxy: Any,
+        names: Sequence[str] | NDArray[np.str_],
+        *,
+        score: Any = None,
+        **columns: Any,
+    ) -> Boxes:
+        """Boxes from (N, 4) corners and N names; columns left out are unknown."""
+        corners = np.asarray(xyxy, np.float64).reshape(-1, 4)
+        n = len(corners)
+        unknown: dict[str, Any] = {
+            "score": np.full(n, np.nan) if score is None else score,
+            "truncation": np.full(n, np.nan), "occlusion": np.full(n, -1),
+            "alpha": np.full(n, np.nan), "dimensions": np.full((n, 3), np.nan),
+            "location": np.full((n, 3), np.nan), "rotation_y": np.full(n, np.nan),
+            "ignore": np.zeros(n, bool),
+        }  # fmt: skip
+        if extra := set(columns) - set(unknown):
+            raise TypeError(f"unknown columns {sorted(extra)}")
+        kinds = {"occlusion": np.int64, "ignore": np.bool_}
+        values: dict[str, Any] = {
+            name: np.asarray(value, kinds.get(name, np.float64))
+            for name, value in (unknown | columns).items()
+        }
+        for name in ("dimensions", "location"):
+            values[name] = values[name].reshape(-1, 3)
+        made = cls(corners, np.asarray(names, np.str_).reshape(-1), **values)
+        if any(len(getattr(made, f.name)) != n for f in fields(made)):
+            raise ValueError(f"every column must have {n} rows")
+        return made
+
+    @classmethod
+    def empty(cls) -> Boxes:
+        """No boxes: labelled, and nothing there."""
+        return cls.of(np.zeros((0, 4)), [])
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, rows: Any) -> Boxes:
+        """The chosen rows (mask, indices or slice)."""
+        return Boxes(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def replace(self, **columns: Any) -> Boxes:
+        """A copy with some columns replaced."""
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape as a person drew it (labelme's terms)."""
+
+    label: str
+    type: str  # polygon, rectangle, circle, line, linestrip, ...
+    points: Float  # (N, 2) x, y
+    group_id: int | None = None
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    description: str = ""
+    mask: NDArray[np.bool_] | None = None  # for type "mask": pixels inside the two points
+    extra: Mapping[str, Any] = field(default_factory=dict)  # keys we do not know, kept
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image and whatever is known about it."""
+
+    key: str  # unique in its dataset, e.g. "um_000005"
+    image: Image
+    calibration: Calibration | None = None
+    road: RoadLabel | None = None
+    boxes: Boxes | None = None
+    semantic: SemanticLabel | None = None
+    instances: NDArray[np.int32] | None = None  # (H, W) Cityscapes: id * 1000 + n, or id
+    shapes: tuple[Shape, ...] | None = None
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one image, in its original pixels."""
+
+    key: str
+    size: tuple[int, int]  # (height, width)
+    road: NDArray[np.float32] | None = None  # (H, W) probability of road
+    boxes: Boxes | None = None  # with scores
+    semantic: SemanticLabel | None = None
+    semantic_score: NDArray[np.float32] | None = None  # (H, W) probability of the chosen class

@@ -1,0 +1,1 @@
+"""Synthetic road scenes: a small renderer of its own world."""

@@ -1,0 +1,1 @@
+"""The training loop: balance, step, schedule, checkpoints."""
