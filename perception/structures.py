@@ -143,6 +143,12 @@ class Boxes:
         """No boxes: labelled, and nothing there."""
         return cls.of(np.zeros((0, 4)), [])
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Boxes]) -> Boxes:
+        """All rows of all parts, in order."""
+        parts = parts or [cls.empty()]
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
     def __len__(self) -> int:
         return len(self.xyxy)
 
