@@ -1,0 +1,88 @@
+"""What the heads with one answer per pixel share: their output, loss terms and class weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from perception.errors import PerceptionError
+from perception.models.losses import PIXEL_LOSSES, ReduceCount, identity, pixel_loss
+from perception.models.losses.pixels import Masks
+
+Weights = Sequence[float] | Mapping[str, float] | None
+
+
+class DenseOutput(NamedTuple):
+    """Scores of every pixel of the network's input."""
+
+    logits: Tensor  # (N, classes, H, W); one channel: the logit of class 1
+
+
+def dense_loss(
+    logits: Tensor,
+    target: Tensor,
+    terms: Mapping[str, float],
+    *,
+    masks: Masks,
+    weight: Tensor | None,
+    reduce_count: ReduceCount = identity,
+    lovasz_step: int = 1,
+) -> dict[str, Tensor]:
+    """The terms of `terms` (name -> factor), each times its factor.
+
+    `lovasz_step` n computes the Lovász term, which sorts, on every n-th row and column.
+    """
+    losses = {}
+    for name, factor in terms.items():
+        pixels = slice(None, None, lovasz_step if name == "lovasz" else 1)
+        losses[name] = factor * pixel_loss(
+            name, logits[:, :, pixels, pixels], target[:, pixels, pixels], masks=masks,
+            weight=weight, reduce_count=reduce_count,
+        )  # fmt: skip
+    return losses
+
+
+def checked_terms(terms: Mapping[str, float], setting: str) -> dict[str, float]:
+    """Loss factors by name, or a `PerceptionError` for an unknown loss or none at all."""
+    if unknown := sorted(set(terms) - set(PIXEL_LOSSES)):
+        raise PerceptionError(
+            f"{setting}.losses", found=unknown[0], expected=f"any of {', '.join(PIXEL_LOSSES)}",
+            do="Correct the name.",
+        )  # fmt: skip
+    if not terms:
+        raise PerceptionError(f"{setting}.losses", found="none", expected="at least one loss",
+                              do=f"Name one or more of {', '.join(PIXEL_LOSSES)}.")  # fmt: skip
+    return {name: float(factor) for name, factor in terms.items()}
+
+
+def checked_masks(masks: str, setting: str) -> Masks:
+    """`softmax` or `sigmoid`, or a `PerceptionError`."""
+    if masks == "softmax":
+        return "softmax"
+    if masks == "sigmoid":
+        return "sigmoid"
+    raise PerceptionError(f"{setting}.masks", found=str(masks), expected="softmax or sigmoid",
+                          do="Choose one of them.")  # fmt: skip
+
+
+def class_weights(weights: Weights, classes: Sequence[str], setting: str) -> Tensor | None:
+    """(K,) weights from a list in class order, or from a table by name (1 for all others)."""
+    if weights is None:
+        return None
+    if isinstance(weights, Mapping):
+        if unknown := sorted(set(weights) - set(classes)):
+            raise PerceptionError(
+                f"{setting}.class_weights", found=str(unknown[0]),
+                expected=f"any of {', '.join(classes)}", do="Correct the name.",
+            )  # fmt: skip
+        return torch.tensor([float(weights.get(name, 1.0)) for name in classes])
+    if len(weights) != len(classes):
+        raise PerceptionError(
+            f"{setting}.class_weights", found=f"{len(weights)} weights",
+            expected=f"{len(classes)}, one for each of {', '.join(classes)}",
+            do="Give one weight per class.",
+        )  # fmt: skip
+    return torch.tensor([float(value) for value in weights])
