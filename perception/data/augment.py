@@ -1,0 +1,163 @@
+"""Augmentation: one adapter for our view (geometry.py) and albumentations' transforms.
+
+First the view moves image, labels, boxes and calibration together. Then albumentations changes how
+it looks (colour, weather, blur, noise). All randomness of a sample comes from its own seed.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import albumentations as A
+import cv2
+import numpy as np
+from albumentations.core.transforms_interface import BasicTransform, ImageOnlyTransform
+
+from perception.data.batch import Sample, SampleBoxes
+from perception.data.geometry import FILL, STILL, View, apply_view, draw_view
+from perception.errors import PerceptionError
+from perception.labels import IGNORE_INDEX
+
+
+class Augment:
+    """Turns samples of any size into samples of one size.
+
+    Args:
+        size: (height, width) of the result.
+        view: what the view may do, a `View` or its fields; None: the whole image, nothing random.
+        steps: albumentations transforms in order, by a name of your own; each is
+            `{_target_: albumentations.RandomGamma, ...}` or a transform. None switches one off.
+        min_visible: boxes of which less is left become ignored regions.
+        min_size: boxes narrower or lower than this many pixels become ignored regions.
+
+    Raises:
+        PerceptionError: an unknown transform or argument.
+    """
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        *,
+        view: View | Mapping[str, Any] | None = None,
+        steps: Mapping[str, Any] | None = None,
+        min_visible: float = 0.3,
+        min_size: float = 4.0,
+    ) -> None:
+        self.size = (int(size[0]), int(size[1]))
+        self.view = view if isinstance(view, View) else _view(view)
+        self.min_visible, self.min_size = min_visible, min_size
+        made = [_transform(name, step) for name, step in (steps or {}).items() if step]
+        self.moves = any(not isinstance(t, ImageOnlyTransform) for t in made)
+        boxes = A.BboxParams("pascal_voc", label_fields=["rows"], clip=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Got processor for bboxes")
+            self.compose = A.Compose(
+                made, bbox_params=boxes if self.moves else None, strict=True,
+                additional_targets={"road": "mask", "semantic": "mask"},
+            )  # fmt: skip
+
+    def __call__(
+        self, sample: Sample, seed: int, *, size: tuple[int, int] | None = None
+    ) -> Sample:
+        """The augmented sample; the same for the same sample and seed.
+
+        `size`: (height, width) of this one, instead of that of the constructor.
+        """
+        rng = np.random.default_rng(seed)
+        out = size or self.size
+        seen = apply_view(
+            draw_view(self.view, rng, sample, out), sample, out,
+            min_visible=self.min_visible, min_size=self.min_size,
+        )  # fmt: skip
+        if not self.compose.transforms:
+            return seen
+        # One stream for all transforms: `set_random_seed` would give every one the same numbers,
+        # so that transforms of equal probability would always come together.
+        child = int(rng.integers(2**32))
+        self.compose.set_random_state(np.random.default_rng(child), random.Random(child))
+        return self._appearance(seen)
+
+    def _appearance(self, sample: Sample) -> Sample:
+        labels = {n: getattr(sample, n) for n in ("road", "semantic")}
+        targets = {n: label for n, label in labels.items() if label is not None}
+        if not self.moves:
+            return replace(sample, image=self.compose(image=sample.image)["image"])
+        boxes = sample.boxes
+        rows = np.arange(0 if boxes is None else len(boxes.xyxy))
+        xyxy = np.zeros((0, 4)) if boxes is None else boxes.xyxy
+        made = self.compose(image=sample.image, bboxes=xyxy, rows=rows, **targets)
+        return replace(
+            sample, image=made["image"], projection=None,  # no matrix says where pixels went
+            boxes=boxes and self._kept(boxes, made), **{n: made[n] for n in targets},
+        )  # fmt: skip
+
+    def _kept(self, boxes: SampleBoxes, made: Mapping[str, Any]) -> SampleBoxes:
+        """Boxes that albumentations left, ignored where little is left of them."""
+        rows = np.asarray(made["rows"], np.int64).reshape(-1)
+        xyxy = np.asarray(made["bboxes"], np.float64).reshape(-1, 4)
+        small = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1, initial=np.inf) < self.min_size
+        return SampleBoxes(xyxy, boxes.label[rows], boxes.ignore[rows] | small)
+
+
+def _view(values: Mapping[str, Any] | None) -> View:
+    if values is None:
+        return STILL
+    known = [f.name for f in fields(View)]
+    for name in values:
+        if name not in known:
+            raise PerceptionError(
+                f"augment.view.{name}", found="an unknown option",
+                expected=f"one of {', '.join(known)}", do="Correct the name.",
+            )  # fmt: skip
+    given = dict(values)
+    if "scale" in given:
+        given["scale"] = tuple(given["scale"])
+    return View(**given)
+
+
+def _transform(name: str, step: Any) -> BasicTransform:
+    """An albumentations transform; what it only warns about is an error here."""
+    if not isinstance(step, Mapping):
+        return step
+    arguments = {k: _plain(v) for k, v in step.items() if k != "_target_"}
+    target = str(step.get("_target_", ""))
+    kind = getattr(A, target.removeprefix("albumentations."), None)
+    if not isinstance(kind, type):
+        raise PerceptionError(
+            f"augment.steps.{name}._target_", found=target or "nothing",
+            expected="albumentations.<a transform>", do="Correct the name.",
+        )  # fmt: skip
+    if not issubclass(kind, ImageOnlyTransform):
+        arguments = _safe_fill(kind) | arguments
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            return kind(**arguments)
+    except (ValueError, TypeError, UserWarning) as error:
+        raise PerceptionError(
+            f"augment.steps.{name}", found=" ".join(str(error).split()),
+            expected=f"arguments of {target}", do="Correct them.",
+        ) from error  # fmt: skip
+
+
+def _safe_fill(kind: type[BasicTransform]) -> dict[str, Any]:
+    """Uncovered pixels are ignored (the default, 0, is a class), masks keep their ids."""
+    safe = {
+        "fill": FILL, "fill_mask": IGNORE_INDEX, "mask_interpolation": cv2.INTER_NEAREST_EXACT,
+    }  # fmt: skip
+    schema = getattr(kind, "InitSchema", None)
+    known = schema.model_fields if schema else {}
+    return {k: v for k, v in safe.items() if k in known}
+
+
+def _plain(value: Any) -> Any:
+    """Lists of a configuration as the tuples that albumentations wants."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_plain(v) for v in value)
+    return value

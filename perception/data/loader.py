@@ -1,0 +1,104 @@
+"""Batches of one data set, made ahead of time by worker processes.
+
+The batch of step t is a pure function of (seed, t): workers, and earlier steps, change nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from perception.data.augment import Augment
+from perception.data.batch import Batch, Sample, collate
+from perception.data.datasets import FrameDataset
+from perception.data.sampling import balanced_indices, batch_indices, choice_of_step, sample_seed
+from perception.errors import PerceptionError
+
+
+@dataclass(frozen=True)
+class BatchStream:
+    """An endless row of batches of one data set."""
+
+    dataset: FrameDataset
+    augment: Augment
+    batch_size: int
+    seed: int = 0
+    workers: int = 1  # 0: batches are made where they are asked for
+    prefetch: int = 2  # batches made ahead by each worker
+    sizes: Sequence[tuple[int, int]] = ()  # (height, width): one per step, equally often
+    frames_of_class: Sequence[Sequence[int]] = ()  # if given, frames are drawn by class
+
+    def indices(self, step: int) -> list[int]:
+        """Frames of the batch of `step`."""
+        if self.frames_of_class:
+            return balanced_indices(
+                self.seed, step, frames_of_class=self.frames_of_class, batch_size=self.batch_size
+            )
+        return batch_indices(
+            self.seed, step, frames=len(self.dataset), batch_size=self.batch_size
+        )
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`."""
+        size = choice_of_step(self.seed, step, self.sizes) if self.sizes else None
+        samples: list[Sample] = []
+        for i, index in enumerate(self.indices(step)):
+            sample = self.dataset.sample(index)
+            samples.append(self.augment(sample, sample_seed(self.seed, step, i), size=size))
+        return collate(samples)
+
+    def iterate(self, start_step: int = 0) -> Iterator[Batch]:
+        """Batches of `start_step`, `start_step` + 1, ... without end.
+
+        Raises:
+            PerceptionError: what reading a frame raised, in its worker.
+        """
+        loader: DataLoader[Any] = DataLoader(
+            _Steps(self), batch_size=None, sampler=_CountFrom(start_step),
+            num_workers=self.workers, collate_fn=_as_it_is, worker_init_fn=_quiet_worker,
+            prefetch_factor=self.prefetch if self.workers else None,
+            generator=torch.Generator(),  # its seeds are not used: leave the global state alone
+        )  # fmt: skip
+        for batch in loader:
+            if isinstance(batch, PerceptionError):
+                raise batch
+            yield batch
+
+
+class _Steps(Dataset[Any]):
+    """Item t is the batch of step t, or the user's error that making it raised."""
+
+    def __init__(self, stream: BatchStream) -> None:
+        self.batch: Callable[[int], Batch] = stream.batch
+
+    def __getitem__(self, step: int) -> Batch | PerceptionError:
+        try:
+            return self.batch(step)
+        except PerceptionError as error:
+            return error  # torch would wrap it into a traceback
+
+
+class _CountFrom(Sampler[int]):
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.start)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread per worker; Ctrl-C is the parent's to handle."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,57 @@
+"""Label images of class ids (CamVid, IDD Lite, Cityscapes): one channel, checked by their table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from perception.errors import PerceptionError
+from perception.files import read_label
+from perception.labels import IGNORE_INDEX, LabelScheme
+from perception.structures import RoadLabel, SemanticLabel
+
+
+def read_semantic(path: Path, scheme: LabelScheme, size: tuple[int, int]) -> SemanticLabel:
+    """The ids of a label image; `size` (height, width) is that of its image.
+
+    Raises:
+        PerceptionError: another size, more than one channel, or an id the table does not know
+            (255 is always allowed: ignore).
+    """
+    ids = read_label(path)
+    if ids.shape != size:
+        raise PerceptionError(
+            path, found=f"{ids.shape[1]}x{ids.shape[0]} pixels",
+            expected=f"the size of its image, {size[1]}x{size[0]}",
+            do="Scale neither of the two: find the label of this very image.",
+        )  # fmt: skip
+    if ids.dtype != np.uint8:
+        raise PerceptionError(
+            path, found=f"{ids.dtype} values", expected="8-bit class ids",
+            do="Is this an image of instance ids?",
+        )  # fmt: skip
+    counts = np.bincount(ids.ravel(), minlength=256)
+    unknown = np.flatnonzero((counts > 0) & ~scheme.known_ids)
+    unknown = unknown[unknown != IGNORE_INDEX]
+    if len(unknown):
+        raise PerceptionError(
+            path, found=f"class id {unknown[0]} in {counts[unknown[0]]} pixels",
+            expected=f"the ids of the label table of {scheme.name}",
+            do="Are these train ids, or the labels of another data set?",
+        )  # fmt: skip
+    return SemanticLabel(ids, scheme)
+
+
+def road_from_classes(label: SemanticLabel, names: tuple[str, ...]) -> RoadLabel:
+    """Road = the union of the named classes; pixels that are not trained are not valid."""
+    for name in names:
+        if name not in label.scheme.by_name:
+            raise PerceptionError(
+                f"{label.scheme.name}: road", found=f"no class {name}",
+                expected=f"some of {', '.join(label.scheme.names)}", do="Correct the dataset.yaml.",
+            )  # fmt: skip
+    is_road = np.zeros(256, bool)
+    is_road[[label.scheme.by_name[name].id for name in names]] = True
+    road = is_road[label.ids]
+    return RoadLabel(road=road, valid=road | (label.train_ids != IGNORE_INDEX))

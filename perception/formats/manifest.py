@@ -1,0 +1,191 @@
+"""Dataset manifests: `datasets/<name>/dataset.yaml` says where a data set's files lie.
+
+A layout is a table of path templates below the root, e.g. `image: "leftImg8bit/{part}/{city}/..."`.
+Every `{field}` stands for a part of a name (never a slash); `{part}` comes from the split. An image
+template without a suffix stands for .png, .jpg and .jpeg.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from perception.errors import PerceptionError
+from perception.files import packaged, read_yaml
+from perception.labels import LabelScheme, load_scheme
+
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: a folder part, narrowed by a list of keys and by patterns of keys."""
+
+    name: str
+    part: str  # value of {part} in the layout
+    frames: int | None = None  # frames of the complete data set
+    list: Path | None = None  # one key per line
+    include: tuple[str, ...] = ()  # shell patterns of keys; empty: all
+    exclude: tuple[str, ...] = ()
+    labelled: bool = True  # False: a benchmark's test part, whose labels are kept back
+
+
+@dataclass(frozen=True)
+class BoxClass:
+    """One detected class: the type names it is made of, and those that are almost it."""
+
+    name: str
+    types: tuple[str, ...]  # positives
+    neighbours: tuple[str, ...] = ()  # neither right nor wrong: ignored in training
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a dataset.yaml says."""
+
+    path: Path
+    name: str
+    title: str
+    format: str  # module of perception.formats, or a dotted module, with `read(files, manifest)`
+    layout: Mapping[str, str]  # "image" and labels → path template
+    key: str  # template of a frame's key
+    splits: Mapping[str, Split]
+    optional: frozenset[str] = frozenset()  # parts of the layout that a frame may lack
+    road: tuple[str, ...] = ()  # classes whose union is the road label
+    boxes: tuple[BoxClass, ...] = ()
+    licence: str = ""
+    source: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what the format alone understands
+
+    @cached_property
+    def scheme(self) -> LabelScheme:
+        """The label table of this file."""
+        return load_scheme(self.path)
+
+    @property
+    def reader(self) -> ModuleType:
+        """The module that reads this data set's frames."""
+        dotted = self.format if "." in self.format else f"perception.formats.{self.format}"
+        try:
+            return importlib.import_module(dotted)
+        except ModuleNotFoundError as error:
+            raise PerceptionError(
+                f"{self.path}: format", found=self.format,
+                expected="a module of perception.formats or an importable dotted name",
+                do=f"Python says: {error}.",
+            ) from error  # fmt: skip
+
+    def split(self, name: str) -> Split:
+        """A split of this data set, or any list file (`….txt`, one key per line) as one."""
+        if name in self.splits:
+            return self.splits[name]
+        if name.endswith(".txt"):
+            part = next(iter(self.splits.values())).part
+            return Split(name, part, list=Path(name))
+        raise PerceptionError(
+            f"{self.name}: split", found=name, expected=f"one of {', '.join(self.splits)}",
+            do="Give one of these, or a .txt file with one frame name per line.",
+        )  # fmt: skip
+
+    def box_classes(self, names: tuple[str, ...] | None = None) -> tuple[BoxClass, ...]:
+        """The named box classes in that order; all of them for None."""
+        known = {c.name: c for c in self.boxes}
+        for name in names or ():
+            if name not in known:
+                raise PerceptionError(
+                    f"{self.path}: boxes", found=f"no class {name}",
+                    expected=f"one of {', '.join(known) or 'none: no boxes here'}",
+                    do="Add it to the dataset.yaml with the type names it is made of.",
+                )  # fmt: skip
+        return tuple(known[n] for n in names) if names is not None else self.boxes
+
+
+_KEYS = {f for f in Manifest.__dataclass_fields__ if f != "path"} | {"labels"}
+
+
+def load_manifest(name: str | Path) -> Manifest:
+    """The manifest of a packaged data set ("camvid") or of a dataset.yaml anywhere.
+
+    Raises:
+        PerceptionError: no such data set; a key that is unknown, missing or of another kind.
+    """
+    path = _find(str(name))
+    content = read_yaml(path)
+    if not isinstance(content, Mapping):
+        raise _bad(path, type(content).__name__, "a table with name, format, layout, key, splits")
+    for needed in ("name", "format", "layout", "key", "splits"):
+        if needed not in content:
+            raise _bad(f"{path}: {needed}", "nothing", "a value")
+    if unknown := set(content) - _KEYS:
+        raise _bad(f"{path}: {sorted(unknown)[0]}", "an unknown key", f"one of {sorted(_KEYS)}")
+    layout = {str(k): str(v) for k, v in content["layout"].items()}
+    if "image" not in layout:
+        raise _bad(f"{path}: layout.image", "nothing", "a path template")
+    splits = {
+        str(k): _split(path, str(k), v) for k, v in content["splits"].items()
+    }  # fmt: skip
+    boxes = tuple(_box_class(path, str(k), v) for k, v in (content.get("boxes") or {}).items())
+    return Manifest(
+        path=path, name=str(content["name"]), title=str(content.get("title", content["name"])),
+        format=str(content["format"]), layout=layout, key=str(content["key"]), splits=splits,
+        optional=frozenset(content.get("optional") or ()), road=tuple(content.get("road") or ()),
+        boxes=boxes, licence=str(content.get("licence", "")),
+        source=str(content.get("source", "")), extra=dict(content.get("extra") or {}),
+    )  # fmt: skip
+
+
+def template_fields(template: str) -> tuple[str, ...]:
+    """Names of the fields of a path template, in order, each once."""
+    return tuple(dict.fromkeys(_FIELD.findall(template)))
+
+
+def template_regex(template: str) -> re.Pattern[str]:
+    """Matches a whole path or key; a repeated field must repeat its text."""
+    pieces, seen, end = [], set(), 0
+    for match in _FIELD.finditer(template):
+        pieces.append(re.escape(template[end : match.start()]))
+        name, end = match.group(1), match.end()
+        pieces.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)")
+        seen.add(name)
+    return re.compile("".join(pieces) + re.escape(template[end:]))
+
+
+def _find(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    path = packaged("datasets", name, "dataset.yaml")
+    if path.is_file():
+        return path
+    known = sorted(p.parent.name for p in packaged("datasets").glob("*/dataset.yaml"))
+    raise PerceptionError(
+        f"data set {name}", found="no such packaged data set",
+        expected=f"one of {', '.join(known)}",
+        do="Give one of these, or the path of a dataset.yaml (docs/add_a_dataset.md).",
+    )  # fmt: skip
+
+
+def _split(path: Path, name: str, row: Any) -> Split:
+    allowed = set(Split.__dataclass_fields__) - {"name"}
+    if not isinstance(row, Mapping) or "part" not in row or not set(row) <= allowed:
+        raise _bad(f"{path}: splits.{name}", str(row), f"part and any of {sorted(allowed)}")
+    return Split(
+        name, str(row["part"]), row.get("frames"),
+        path.parent / row["list"] if row.get("list") else None,
+        tuple(row.get("include") or ()), tuple(row.get("exclude") or ()), row.get("labelled", True),
+    )  # fmt: skip
+
+
+def _box_class(path: Path, name: str, row: Any) -> BoxClass:
+    if not isinstance(row, Mapping) or not {"types"} <= set(row) <= {"types", "neighbours"}:
+        raise _bad(f"{path}: boxes.{name}", str(row), "types: [...] and neighbours: [...]")
+    return BoxClass(name, tuple(row["types"]), tuple(row.get("neighbours") or ()))
+
+
+def _bad(where: object, found: str, expected: str) -> PerceptionError:
+    return PerceptionError(where, found=found, expected=expected, do="See docs/add_a_dataset.md.")
