@@ -13,7 +13,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import albumentations as A
-import cv2
 import numpy as np
 from albumentations.core.transforms_interface import BasicTransform, ImageOnlyTransform
 
@@ -60,9 +59,7 @@ class Augment:
                 additional_targets={"road": "mask", "semantic": "mask"},
             )  # fmt: skip
 
-    def __call__(
-        self, sample: Sample, seed: int, *, size: tuple[int, int] | None = None
-    ) -> Sample:
+    def __call__(self, sample: Sample, seed: int, *, size: tuple[int, int] | None = None) -> Sample:
         """The augmented sample; the same for the same sample and seed.
 
         `size`: (height, width) of this one, instead of that of the constructor.
@@ -145,10 +142,8 @@ def _transform(name: str, step: Any) -> BasicTransform:
 
 
 def _safe_fill(kind: type[BasicTransform]) -> dict[str, Any]:
-    """Uncovered pixels are ignored (the default, 0, is a class), masks keep their ids."""
-    safe = {
-        "fill": FILL, "fill_mask": IGNORE_INDEX, "mask_interpolation": cv2.INTER_NEAREST_EXACT,
-    }  # fmt: skip
+    """Uncovered pixels are ignored: the default, 0, is a class."""
+    safe = {"fill": FILL, "fill_mask": IGNORE_INDEX}
     schema = getattr(kind, "InitSchema", None)
     known = schema.model_fields if schema else {}
     return {k: v for k, v in safe.items() if k in known}

@@ -41,9 +41,7 @@ class View:
 STILL = View(scale=(1.0, 1.0), scale_of="contain", flip=0.0)
 
 
-def draw_view(
-    view: View, rng: np.random.Generator, sample: Sample, out: tuple[int, int]
-) -> Matrix:
+def draw_view(view: View, rng: np.random.Generator, sample: Sample, out: tuple[int, int]) -> Matrix:
     """A random matrix from the sample's pixels to those of an image of size `out` (height, width).
 
     The number of random draws is fixed for one `view`, so that one option does not shift another.
@@ -146,7 +144,8 @@ def _tilt(shifts: NDArray[np.float64], out: tuple[int, int]) -> Matrix:
     size = np.array([out[1], out[0]], np.float64)
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * size
     moved = corners + shifts * size
-    return cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
+    found = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
+    return np.asarray(found, np.float64)
 
 
 def _to_pixel_centres(matrix: Matrix) -> Matrix:
@@ -160,8 +159,9 @@ def _warp_image(
 ) -> NDArray[np.uint8]:
     """Bilinear; the seen part is shrunk first where pixels would be skipped."""
     height, width = image.shape[:2]
-    corners = _project(np.array([[0, 0], [out[1], 0], [out[1], out[0]], [0, out[0]]], float),
-                       np.linalg.inv(matrix))  # fmt: skip
+    outline = np.array([[0, 0], [out[1], 0], [out[1], out[0]], [0, out[0]]], np.float64)
+    inverse: Matrix = np.linalg.inv(matrix).astype(np.float64)
+    corners = _project(outline, inverse)
     x1, y1 = np.maximum(np.floor(corners.min(0)) - 2, 0).astype(int)
     x2, y2 = np.minimum(np.ceil(corners.max(0)) + 2, (width, height)).astype(int)
     if x2 <= x1 or y2 <= y1:
@@ -173,14 +173,12 @@ def _warp_image(
     if scale < 0.8:
         h, w = max(1, round(seen.shape[0] * scale)), max(1, round(seen.shape[1] * scale))
         factors = np.diag([seen.shape[1] / w, seen.shape[0] / h, 1.0])
-        seen = cv2.resize(seen, (w, h), interpolation=cv2.INTER_AREA)
+        seen = np.asarray(cv2.resize(seen, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
         matrix = matrix @ factors
     return _warp(seen, _to_pixel_centres(matrix), out, cv2.INTER_LINEAR, FILL)
 
 
-def _warp_label(
-    label: NDArray[np.uint8], pixel: Matrix, out: tuple[int, int]
-) -> NDArray[np.uint8]:
+def _warp_label(label: NDArray[np.uint8], pixel: Matrix, out: tuple[int, int]) -> NDArray[np.uint8]:
     return _warp(label, pixel, out, cv2.INTER_NEAREST, (IGNORE_INDEX,))
 
 
@@ -191,11 +189,16 @@ def _warp(
     interpolation: int,
     fill: tuple[int, ...],
 ) -> NDArray[np.uint8]:
-    size = (out[1], out[0])
-    options = {"flags": interpolation, "borderMode": cv2.BORDER_CONSTANT, "borderValue": fill}
+    size, mode = (out[1], out[0]), cv2.BORDER_CONSTANT
     if np.array_equal(pixel[2], (0, 0, 1)):
-        return np.asarray(cv2.warpAffine(image, pixel[:2], size, **options), np.uint8)
-    return np.asarray(cv2.warpPerspective(image, pixel, size, **options), np.uint8)
+        warped = cv2.warpAffine(
+            image, pixel[:2], size, flags=interpolation, borderMode=mode, borderValue=fill
+        )
+    else:
+        warped = cv2.warpPerspective(
+            image, pixel, size, flags=interpolation, borderMode=mode, borderValue=fill
+        )
+    return np.asarray(warped, np.uint8)
 
 
 def _project(points: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:

@@ -40,9 +40,7 @@ class BatchStream:
             return balanced_indices(
                 self.seed, step, frames_of_class=self.frames_of_class, batch_size=self.batch_size
             )
-        return batch_indices(
-            self.seed, step, frames=len(self.dataset), batch_size=self.batch_size
-        )
+        return batch_indices(self.seed, step, frames=len(self.dataset), batch_size=self.batch_size)
 
     def batch(self, step: int) -> Batch:
         """The batch of `step`."""

@@ -96,9 +96,7 @@ def read_keys(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _images(
-    manifest: Manifest, root: Path, split: Split
-) -> dict[str, tuple[Path, dict[str, str]]]:
+def _images(manifest: Manifest, root: Path, split: Split) -> dict[str, tuple[Path, dict[str, str]]]:
     """Key → image path and field values, for every image of the split's part."""
     template = _template(manifest, "image", split)
     suffixes = ("",) if Path(template).suffix in IMAGE_SUFFIXES else IMAGE_SUFFIXES

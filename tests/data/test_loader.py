@@ -6,8 +6,7 @@ from perception.data.augment import Augment
 from perception.data.datasets import open_dataset
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
-
-from .folders import camvid
+from tests.data.folders import camvid
 
 STEPS = {
     "colour": {"_target_": "albumentations.ColorJitter", "p": 0.5},

@@ -13,7 +13,9 @@ from perception.data.sampling import (
 @settings(deadline=None, max_examples=30)
 @given(frames=st.integers(1, 30), batch=st.integers(1, 7), seed=st.integers(0, 99))
 def test_every_epoch_shows_every_frame_once(frames, batch, seed):
-    drawn = [i for t in range(frames) for i in batch_indices(seed, t, frames=frames, batch_size=batch)]
+    drawn = [
+        i for t in range(frames) for i in batch_indices(seed, t, frames=frames, batch_size=batch)
+    ]
 
     for epoch in range(batch):
         assert sorted(drawn[epoch * frames : (epoch + 1) * frames]) == list(range(frames))
@@ -30,7 +32,9 @@ def test_a_data_set_of_ninety_to_ten_is_drawn_half_and_half():
     label = np.array([0] * 90 + [1] * 10)
     pools = [np.flatnonzero(label == c).tolist() for c in (0, 1)]
 
-    drawn = [i for t in range(250) for i in balanced_indices(3, t, frames_of_class=pools, batch_size=4)]
+    drawn = [
+        i for t in range(250) for i in balanced_indices(3, t, frames_of_class=pools, batch_size=4)
+    ]
 
     assert 0.45 <= label[drawn].mean() <= 0.55
     assert set(drawn) == set(range(100))
