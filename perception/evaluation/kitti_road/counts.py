@@ -77,7 +77,8 @@ class RoadCounts:
         road: NDArray[np.bool_],
         valid: NDArray[np.bool_],
     ) -> RoadCounts:
-        """These counts plus one image; all (H, W), pixels that are not `valid` do not count.
+        """These counts plus one image; all of one shape, usually (H, W); pixels that are not
+        `valid` do not count.
 
         `confidence` is 8 bit (`quantize` makes it from a probability).
         """
@@ -139,10 +140,10 @@ def scores_of(road: NDArray[np.int64], background: NDArray[np.int64], images: in
 def _check(
     confidence: NDArray[np.uint8], road: NDArray[np.bool_], valid: NDArray[np.bool_]
 ) -> None:
-    if not confidence.shape == road.shape == valid.shape or confidence.ndim != 2:
+    if not confidence.shape == road.shape == valid.shape:
         raise ValueError(
             f"confidence is {confidence.shape}, road {road.shape}, valid {valid.shape}: "
-            "all must be (H, W) of one size"
+            "all must be of one size"
         )
     if confidence.dtype != np.uint8 or road.dtype != bool or valid.dtype != bool:
         raise ValueError(

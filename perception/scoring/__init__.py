@@ -1,0 +1,61 @@
+"""Scores of files on disk: `score("kitti_road/bev", gt, pred, calib=...)`.
+
+Finds the files of a benchmark, hands their contents to its evaluator (`perception.evaluation`),
+and tells the result. Nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from perception.errors import UsageError
+from perception.scoring.benchmark import Benchmark
+from perception.scoring.run import Outcome, run
+
+# protocol name: (module, class, what it is)
+BENCHMARKS = {
+    "kitti_road/perspective": ("kitti_road", "KittiRoad", "KITTI road in the image"),
+    "kitti_road/bev": ("kitti_road", "KittiRoad", "KITTI road in bird's-eye view (the ranking)"),
+}
+
+
+def benchmark_class(name: str) -> type[Benchmark[Any, Any]]:
+    """The class of a protocol name."""
+    if name not in BENCHMARKS:
+        raise UsageError(
+            f"benchmark {name}", found="no such protocol",
+            expected=f"one of {', '.join(BENCHMARKS)}", do="See `perception score --help`.",
+        )  # fmt: skip
+    module, kind, _ = BENCHMARKS[name]
+    return getattr(importlib.import_module(f"perception.scoring.{module}"), kind)
+
+
+def create(name: str, options: Mapping[str, Any]) -> Benchmark[Any, Any]:
+    """The benchmark `name` with its options; options that are None take their default."""
+    kind = benchmark_class(name)
+    known = {f.name for f in fields(kind)} - {"name"}
+    given = {key: value for key, value in options.items() if value is not None}
+    if unknown := set(given) - known:
+        raise UsageError(
+            f"benchmark {name}", found=f"option {sorted(unknown)[0]}",
+            expected=f"one of {', '.join(sorted(known)) or 'no option'}", do="Leave it out.",
+        )  # fmt: skip
+    return kind(name, **given)
+
+
+def score(
+    name: str, target: Path | str, predicted: Path | str, *, workers: int = 1, **options: Any
+) -> Outcome:
+    """Scores the files below two folders (or two files, where the benchmark has one per side).
+
+    Raises:
+        PerceptionError: a file is missing, cannot be read, or does not fit; nothing is scored.
+    """
+    return run(create(name, options), Path(target), Path(predicted), workers=workers)
+
+
+__all__ = ["BENCHMARKS", "Benchmark", "Outcome", "create", "run", "score"]

@@ -1,0 +1,87 @@
+"""Runs a benchmark over its files, in one process or several, with the identical result."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from perception.errors import PerceptionError
+from perception.scoring.benchmark import Benchmark, Result
+
+CHUNK = 8  # images handed to a worker at once
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A scored set of files."""
+
+    benchmark: Benchmark[Any, Any]
+    jobs: tuple[Any, ...]  # in order of the image's name
+    records: tuple[Any, ...]  # the evaluator after each image alone
+    result: Result
+
+
+def run(
+    benchmark: Benchmark[Any, Any],
+    target: Path,
+    predicted: Path,
+    *,
+    workers: int = 1,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Finds the files, scores every image, and merges in order of the image's name.
+
+    `advance(done, total)` is called as images are finished. The result does not depend on
+    `workers`.
+    """
+    jobs = benchmark.jobs(Path(target), Path(predicted))
+    advance(0, len(jobs))
+    records = []
+    for record in _records(benchmark, jobs, workers):
+        records.append(record)
+        advance(len(records), len(jobs))
+    return Outcome(benchmark, tuple(jobs), tuple(records),
+                   benchmark.result(benchmark.merge(records)))  # fmt: skip
+
+
+def _records(
+    benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int
+) -> Iterator[Any]:
+    workers = min(workers, -(-len(jobs) // CHUNK))
+    if workers <= 1:
+        yield from benchmark.records(jobs)
+        return
+    chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
+    # Forked workers start in milliseconds; where there is no fork they import everything again.
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        for records in pool.map(partial(_score_chunk, benchmark), chunks):
+            yield from records
+    except BrokenProcessPool as error:
+        raise PerceptionError(
+            "workers", found="a worker process that died", expected="all alive to the end",
+            do="Usually memory is short: use fewer --workers.",
+        ) from error  # fmt: skip
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Ctrl-C belongs to the parent; one core per worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _score_chunk(benchmark: Benchmark[Any, Any], jobs: Sequence[Any]) -> list[Any]:
+    return list(benchmark.records(jobs))
