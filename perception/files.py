@@ -91,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Writes JSON atomically; NaN becomes null, numpy values plain numbers and lists."""
-    write_text(path, json.dumps(_plain(value), ensure_ascii=False, indent=2) + "\n")
+    write_text(path, json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
 def write_image(path: Path, image: NDArray[Any], *, compression: int = 1) -> None:
@@ -282,16 +282,16 @@ def _not_an_image(path: Path, found: str) -> PerceptionError:
     )  # fmt: skip
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """JSON-ready copy: numpy to Python, Path to str, NaN and infinities to None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return None
     if isinstance(value, Path):

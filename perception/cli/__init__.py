@@ -15,6 +15,8 @@ from perception.errors import PerceptionError, UsageError
 
 VERBS = {
     "doctor": "report what this installation can do",
+    "score": "score predictions of any model with a benchmark's own numbers",
+    "compare": "say whether the difference of two scores is more than noise",
 }
 
 

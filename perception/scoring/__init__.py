@@ -14,7 +14,7 @@ from typing import Any
 
 from perception.errors import UsageError
 from perception.scoring.benchmark import Benchmark
-from perception.scoring.run import Outcome, run
+from perception.scoring.run import Outcome, run_benchmark
 
 # protocol name: (module, class, what it is)
 BENCHMARKS = {
@@ -55,7 +55,7 @@ def score(
     Raises:
         PerceptionError: a file is missing, cannot be read, or does not fit; nothing is scored.
     """
-    return run(create(name, options), Path(target), Path(predicted), workers=workers)
+    return run_benchmark(create(name, options), Path(target), Path(predicted), workers=workers)
 
 
-__all__ = ["BENCHMARKS", "Benchmark", "Outcome", "create", "run", "score"]
+__all__ = ["BENCHMARKS", "Benchmark", "Outcome", "create", "run_benchmark", "score"]

@@ -67,7 +67,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     while pending:
         here = pending.pop()
         try:
-            status = os.stat(here)
+            status = here.stat()
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))

@@ -18,6 +18,10 @@ from perception.scoring.benchmark import Benchmark, Result
 CHUNK = 8  # images handed to a worker at once
 
 
+def _silent(done: int, total: int) -> None:
+    """No progress shown."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A scored set of files."""
@@ -28,13 +32,13 @@ class Outcome:
     result: Result
 
 
-def run(
+def run_benchmark(
     benchmark: Benchmark[Any, Any],
     target: Path,
     predicted: Path,
     *,
     workers: int = 1,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    advance: Callable[[int, int], object] = _silent,
 ) -> Outcome:
     """Finds the files, scores every image, and merges in order of the image's name.
 
@@ -51,9 +55,7 @@ def run(
                    benchmark.result(benchmark.merge(records)))  # fmt: skip
 
 
-def _records(
-    benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int
-) -> Iterator[Any]:
+def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
     workers = min(workers, -(-len(jobs) // CHUNK))
     if workers <= 1:
         yield from benchmark.records(jobs)

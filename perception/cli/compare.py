@@ -1,0 +1,93 @@
+"""`perception compare A.json B.json`: is the difference of two scores more than noise?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from perception.errors import PerceptionError, UsageError
+from perception.scoring.bootstrap import Difference, compare
+from perception.scoring.outcome_file import StoredOutcome, read_outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Two files of `perception score --json`."""
+    parser.add_argument("first", type=Path, metavar="A.json", help="scores of `score --json`")
+    parser.add_argument("second", type=Path, metavar="B.json", help="the same images, other model")
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=2000,
+        metavar="N",
+        help="resampled sets of images (default 2000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default 0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the differences")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints one line per headline number."""
+    if args.bootstrap < 1:
+        raise UsageError("--bootstrap", found=str(args.bootstrap), expected="1 or more",
+                         do="Give a larger number.")  # fmt: skip
+    first, second = read_outcome(args.first), read_outcome(args.second)
+    _check(first, second)
+    order = {key: i for i, key in enumerate(second.keys)}
+    matched = [second.records[order[key]] for key in first.keys]
+    found = compare(
+        (first.headline, first.benchmark.resampler(first.records)),
+        (second.headline, second.benchmark.resampler(matched)),
+        images=len(first.keys), draws=args.bootstrap, seed=args.seed,
+    )  # fmt: skip
+    _print(first, second, found, args.bootstrap)
+    if args.json:
+        from perception.files import write_json
+
+        write_json(args.json, {
+            name: {"first": d.first, "second": d.second, "difference": d.value, "low": d.low,
+                   "high": d.high, "p": d.p, "beyond_noise": d.beyond_noise}
+            for name, d in found.items()
+        })  # fmt: skip
+    return 0
+
+
+def _check(first: StoredOutcome, second: StoredOutcome) -> None:
+    """Only scores of one protocol on the same images compare."""
+    if first.benchmark.protocol != second.benchmark.protocol:
+        raise PerceptionError(
+            second.path, found=_named(second), expected=f"{_named(first)} as in {first.path}",
+            do="Score both models by one protocol with the same options.",
+        )  # fmt: skip
+    if len(set(first.keys)) != len(first.keys) or set(first.keys) != set(second.keys):
+        odd = sorted(set(first.keys) ^ set(second.keys))
+        raise PerceptionError(
+            second.path, found=f"{len(odd)} images that only one file has, e.g. {odd[:1]}",
+            expected=f"the {len(first.keys)} images of {first.path}",
+            do="Score both models on the same images.",
+        )  # fmt: skip
+
+
+def _named(outcome: StoredOutcome) -> str:
+    protocol = outcome.benchmark.protocol
+    return f"{protocol.name} version {protocol.version} {dict(protocol.parameters)}"
+
+
+def _print(
+    first: StoredOutcome, second: StoredOutcome, found: dict[str, Difference], draws: int
+) -> None:
+    from rich.console import Console
+
+    from perception.report.parts import Column, Table
+    from perception.report.terminal import rich_table
+
+    rows = tuple(
+        (name, d.first, d.second, f"{100 * d.value:+.2f}",
+         f"{100 * d.low:+.2f} to {100 * d.high:+.2f}", d.p,
+         "more than noise" if d.beyond_noise else "within noise")
+        for name, d in found.items()
+    )  # fmt: skip
+    columns = (Column("", "text"), Column(first.path.stem), Column(second.path.stem),
+               Column("difference"), Column("95 % of resampled sets"), Column("p", "number"),
+               Column("verdict", "text"))  # fmt: skip
+    note = f"{len(first.keys)} images, {draws} paired draws, {first.benchmark.protocol.name}"
+    Console(highlight=False).print(rich_table(Table(columns, rows, note=note)))

@@ -1,0 +1,137 @@
+"""`perception score BENCHMARK --gt ... --pred ...`: scores of files on disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from perception.errors import UsageError
+from perception.scoring import BENCHMARKS, Outcome, benchmark_class, create, run_benchmark
+
+_EXAMPLES = """examples:
+  perception score kitti_road/bev --gt data_road/training/gt_image_2 --pred maps --html road.html
+  perception score cityscapes/pixel --gt gtFine/val --pred out --workers 4 --json out.json
+  perception score kitti_object/kitti_2019 --gt training/label_2 --pred results --bootstrap 1000
+
+`perception score BENCHMARK --help` shows the options of one benchmark.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command per protocol; a benchmark's module is imported when it is called."""
+    parser.epilog = _EXAMPLES
+    choices = parser.add_subparsers(
+        title="benchmarks", dest="benchmark", metavar="BENCHMARK", required=True,
+        parser_class=_BenchmarkParser,
+    )  # fmt: skip
+    for name, (_, _, summary) in BENCHMARKS.items():
+        choices.add_parser(name, help=summary, description=f"Score {summary}.").benchmark = name
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores, prints the table, and writes what was asked for."""
+    if args.workers < 1 or args.bootstrap < 0:
+        raise UsageError(
+            "--workers, --bootstrap", found="a negative number or no worker",
+            expected="1 or more workers, 0 or more resampled sets", do="Correct it.",
+        )  # fmt: skip
+    outcome = _score(args)
+    intervals: Mapping[str, Any] = {}
+    if args.bootstrap:
+        from perception.scoring.bootstrap import intervals_of
+
+        intervals = intervals_of(outcome, draws=args.bootstrap, seed=args.seed)
+    print_outcome(outcome, intervals)
+    if args.json:
+        from perception.scoring.outcome_file import write_outcome
+
+        write_outcome(args.json, outcome, intervals, draws=args.bootstrap, seed=args.seed)
+    return 0
+
+
+def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
+    """The benchmark's tables, its intervals and its warnings, on the terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    protocol = outcome.benchmark.protocol
+    console.print(
+        f"[bold]{protocol.name}[/] version {protocol.version}, {len(outcome.jobs)} images"
+    )
+    from perception.report.terminal import rich_table
+
+    for table in outcome.result.tables:
+        console.print(rich_table(table))
+    for name, (low, high) in intervals.items():
+        value = 100 * outcome.result.headline[name]
+        console.print(f"{name}: {value:.2f}, 95 % of resampled sets within "
+                      f"{100 * low:.2f} and {100 * high:.2f}")  # fmt: skip
+    for note in outcome.result.notes:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]note[/] {note}")
+
+
+class _BenchmarkParser(argparse.ArgumentParser):
+    """Adds its options when it is asked to parse, so that only one benchmark is imported."""
+
+    benchmark = ""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self.add_argument(
+            "--gt",
+            type=Path,
+            required=True,
+            metavar="PATH",
+            help="the labels, in the benchmark's official layout",
+        )
+        self.add_argument(
+            "--pred", type=Path, required=True, metavar="PATH", help="the predictions of any model"
+        )
+        group = self.add_argument_group("benchmark")
+        benchmark_class(self.benchmark).add_arguments(group)
+        options = {action.dest for action in group._group_actions}
+        group = self.add_argument_group("output")
+        group.add_argument(
+            "--json",
+            type=Path,
+            metavar="FILE",
+            help="scores and per-image records (for `perception compare`)",
+        )
+        group.add_argument(
+            "--workers",
+            type=int,
+            default=1,
+            metavar="N",
+            help="processes (default 1); the result is the same for every number",
+        )
+        group.add_argument(
+            "--bootstrap",
+            type=int,
+            default=0,
+            metavar="N",
+            help="95%% intervals from N resampled sets of images, e.g. 1000",
+        )
+        group.add_argument("--seed", type=int, default=0, help="of the resampling (default 0)")
+        self.set_defaults(options=options)
+        return super().parse_known_args(args, namespace)
+
+
+def _score(args: argparse.Namespace) -> Outcome:
+    options = {key: value for key, value in vars(args).items() if key in args.options}
+    benchmark = create(args.benchmark, options)
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return run_benchmark(benchmark, args.gt, args.pred, workers=args.workers)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(args.benchmark)
+        return run_benchmark(
+            benchmark, args.gt, args.pred, workers=args.workers,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip

@@ -1,0 +1,333 @@
+"""KITTI road from files: `<category>_<number>.png` beside maps of the same name."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.errors import PerceptionError, UsageError
+from perception.evaluation.kitti_road import BEV, PERSPECTIVE, RoadCounts, RoadEvaluator
+from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, cells_of, road_to_image, to_bev
+from perception.evaluation.kitti_road.protocol import CATEGORIES, URBAN
+from perception.evaluation.protocol import Protocol
+from perception.files import decode, read_bytes, read_image
+from perception.formats.kitti_calib import read_calibration
+from perception.report.parts import Panel
+from perception.scoring.benchmark import Benchmark, Result
+from perception.scoring.folders import files_in, needed
+from perception.scoring.kitti_road_result import road_result, road_values
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RoadJob:
+    """The files of one labelled image."""
+
+    key: str  # "um_road_000012"
+    category: str
+    target: Path
+    predicted: Path
+    calibration: Path | None = None
+
+
+@dataclass(frozen=True)
+class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
+    """Pooled counts per category; `name` says whether in the image or in bird's-eye view."""
+
+    categories: Sequence[str] | None = None  # None: those that have labels
+    urban: bool = True
+    calib: str | Path | None = None  # folder; None: `calib` beside the folder of the labels
+    pred_space: str = "perspective"  # "bev": predictions are views from above already
+    pred_name: str = "{key}.png"
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """--categories, --calib, --pred-space, --pred-name."""
+        parser.add_argument(
+            "--categories",
+            nargs="+",
+            metavar="NAME",
+            help=f"some of {', '.join(CATEGORIES)}; default: all with labels",
+        )
+        parser.add_argument(
+            "--calib",
+            type=Path,
+            metavar="DIR",
+            help="calibration files (bird's-eye view); default: GT/../calib",
+        )
+        parser.add_argument(
+            "--pred-space",
+            choices=("perspective", "bev"),
+            help="bev: the predictions are 800x400 views from above already",
+        )
+        parser.add_argument("--pred-name", metavar="PATTERN",
+                            help="file name of a prediction, default {key}.png; {key} is "
+                                 "um_road_000012, {image} um_000012")  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not self.bev and self.pred_space != "perspective":
+            raise UsageError(
+                f"pred-space {self.pred_space}", found=f"protocol {self.name}",
+                expected="kitti_road/bev", do="Maps from above are scored by kitti_road/bev alone.",
+            )  # fmt: skip
+
+    @property
+    def bev(self) -> bool:
+        """Whether labels are looked at from above."""
+        return self.name == BEV.name
+
+    @property
+    def protocol(self) -> Protocol:
+        """Which of the two spaces."""
+        return BEV if self.bev else PERSPECTIVE
+
+    def jobs(self, target: Path, predicted: Path) -> list[RoadJob]:
+        """Every label of the categories, with its map (and calibration)."""
+        names = files_in(target, ".png")
+        wanted = list(dict.fromkeys(self.categories or ())) or [
+            c for c in CATEGORIES if any(name.startswith(c) for name in names)
+        ]
+        jobs = []
+        for category in wanted:
+            chosen = [name for name in names if name.startswith(category)]
+            if not chosen:
+                raise PerceptionError(
+                    f"{target}: {category}", found="no label of this category",
+                    expected=f"{category}_000000.png and so on", do="Choose --categories.",
+                )  # fmt: skip
+            jobs += [self._job(category, target / name, predicted) for name in chosen]
+        if not jobs:
+            raise PerceptionError(
+                target, found="no label", expected=f"files of {', '.join(CATEGORIES)}",
+                do="Give the folder gt_image_2 of the data set.",
+            )  # fmt: skip
+        return jobs
+
+    def _job(self, category: str, target: Path, predicted: Path) -> RoadJob:
+        key = target.stem
+        file = needed(
+            predicted / self.pred_name.format(key=key, image=_image_key(key)),
+            for_=f"the label {target.name}", do="Predict this frame too, or name it so.",
+        )  # fmt: skip
+        folder = Path(self.calib) if self.calib else target.parent.parent / "calib"
+        return RoadJob(key, category, target, file, find_calibration(folder, key)
+                       if self.bev else None)  # fmt: skip
+
+    def score_one(self, job: RoadJob) -> RoadEvaluator:
+        """Counts of one image."""
+        road, valid = read_road_label(job.target)
+        confidence = read_confidence(job.predicted)
+        from_above = self.pred_space == "bev"
+        expected = (ROWS, COLUMNS) if from_above else road.shape
+        if confidence.shape != expected:
+            raise PerceptionError(
+                job.predicted, found=_size(confidence.shape),
+                expected=f"{_size(expected)}, the size of "
+                + ("a view from above" if from_above else f"the label {job.target.name}"),
+                do="Resize the confidence before it is stored.",
+            )  # fmt: skip
+        if job.calibration is not None:
+            cells = cells_of(read_homography(job.calibration), (road.shape[0], road.shape[1]))
+            seen = cells.source.astype(np.intp)  # cells outside the image are not evaluated
+            road, valid = road.ravel().take(seen), valid.ravel().take(seen)
+            confidence = confidence[cells.inside] if from_above else confidence.ravel().take(seen)
+        return RoadEvaluator(self.protocol).update(job.category, confidence, road, valid)
+
+    def result(self, total: RoadEvaluator) -> Result:
+        """Scores of every category and of all urban roads."""
+        for category, counts in total.counts.items():
+            if not counts.histogram[1].any():
+                raise PerceptionError(
+                    category, found="no road pixel in any label", expected="some road",
+                    do="Leave the category out; its scores are undefined.",
+                )  # fmt: skip
+        return road_result(self._chosen(total), total.counts)
+
+    def headline(self, total: RoadEvaluator) -> Mapping[str, float]:
+        """MaxF1 and AP of every category."""
+        return {
+            f"{name} {label}": value
+            for name, scores in self._chosen(total).items()
+            for label, value in (("MaxF1", scores.max_f1), ("AP", scores.ap))
+        }
+
+    def _chosen(self, total: RoadEvaluator) -> dict[str, Any]:
+        scores = total.compute()
+        if not self.urban:
+            scores.pop(URBAN, None)
+        return scores
+
+    def image_scores(self, record: RoadEvaluator) -> Mapping[str, float]:
+        """MaxF1 and its company of one image; its own best threshold."""
+        ((_, counts),) = record.counts.items()
+        values = road_values(counts.compute())
+        return {name: values[name] for name in ("MaxF1", "AP", "PRE", "REC", "best_threshold")}
+
+    def encode(self, record: RoadEvaluator) -> Any:
+        """Category and the two histograms."""
+        ((category, counts),) = record.counts.items()
+        return {"category": category, "histogram": counts.histogram.tolist()}
+
+    def decode(self, value: Any) -> RoadEvaluator:
+        """What `encode` gave."""
+        counts = RoadCounts(np.array(value["histogram"], np.int64).reshape(2, 256), 1)
+        return RoadEvaluator(self.protocol, {value["category"]: counts})
+
+    def resampler(
+        self, records: Sequence[RoadEvaluator]
+    ) -> Callable[[NDArray[np.int64]], Mapping[str, float]]:
+        """Weighted sums of all histograms at once."""
+        categories = [next(iter(record.counts)) for record in records]
+        stacks = np.stack([next(iter(record.counts.values())).histogram for record in records])
+        rows = {
+            category: np.array([c == category for c in categories])
+            for category in dict.fromkeys(categories)
+        }
+
+        def headline(times: NDArray[np.int64]) -> Mapping[str, float]:
+            counts = {
+                category: RoadCounts(np.tensordot(times[chosen], stacks[chosen], 1),
+                                     int(times[chosen].sum()))
+                for category, chosen in rows.items()
+            }  # fmt: skip
+            return self.headline(RoadEvaluator(self.protocol, counts))
+
+        return headline
+
+    def panels(self, job: RoadJob) -> tuple[Panel, ...]:
+        """Label, confidence, and where they differ at confidence 0.5; in the protocol's space."""
+        road, valid = read_road_label(job.target)
+        confidence = read_confidence(job.predicted)
+        if job.calibration is not None:
+            homography = read_homography(job.calibration)
+            road, valid = to_bev(road, homography), to_bev(valid, homography)
+            if self.pred_space != "bev":
+                confidence = to_bev(confidence, homography)
+        return road_panels(road, valid, confidence, _photo(job))
+
+
+# ---------------------------------------------------------------------------- reading
+
+
+def read_road_label(path: Path) -> tuple[Bools, Bools]:
+    """(H, W) road and valid of a KITTI road label: red above 0 is evaluated, blue above 0 road."""
+    import cv2
+
+    label = decode(path, cv2.IMREAD_UNCHANGED)
+    if label.ndim != 3:
+        raise PerceptionError(
+            path, found="one channel", expected="a KITTI road label in RGB",
+            do="Red above 0 marks what is evaluated, blue above 0 what is road.",
+        )  # fmt: skip
+    return label[..., 0] != 0, label[..., 2] != 0
+
+
+def read_confidence(path: Path) -> NDArray[np.uint8]:
+    """(H, W) confidence: 8-bit grey, the high byte of 16-bit grey, or three equal channels."""
+    import cv2
+
+    stored = decode(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim == 3:
+        if stored.shape[2] == 3 and _is_palette(path):
+            stored = decode(path, cv2.IMREAD_GRAYSCALE)
+        elif stored.shape[2] == 3 and _equal_channels(stored):
+            stored = stored[..., 0]
+        else:
+            raise PerceptionError(
+                path, found="an alpha channel" if stored.shape[2] == 4 else
+                "three channels that differ", expected="one channel of confidence",
+                do="Store round(255 p) as 8-bit grey.",
+            )  # fmt: skip
+    if stored.dtype == np.uint16:
+        return (stored >> 8).astype(np.uint8)
+    if stored.dtype != np.uint8:
+        raise PerceptionError(
+            path, found=f"{stored.dtype} values", expected="8 or 16 bit",
+            do="Store round(255 p) as 8-bit grey.",
+        )  # fmt: skip
+    return np.ascontiguousarray(stored)
+
+
+def find_calibration(folder: Path, key: str) -> Path:
+    """`<key>.txt`, or for um_road_000012 `um_000012.txt`, below the calibration folder."""
+    for name in (key, _image_key(key)):
+        if (folder / f"{name}.txt").is_file():
+            return folder / f"{name}.txt"
+    raise PerceptionError(
+        f"{folder}: {key}", found=f"neither {key}.txt nor {_image_key(key)}.txt",
+        expected="the calibration of this frame", do="Give its folder by --calib.",
+    )  # fmt: skip
+
+
+def read_homography(path: Path) -> NDArray[np.float64]:
+    """(3, 3) road plane to image, from P2, R0_rect and Tr_cam_to_road of a calibration file."""
+    calibration = read_calibration(path)
+    matrices = [calibration.matrix(name) for name in ("P2", "R0_rect", "Tr_cam_to_road")]
+    try:
+        return road_to_image(*matrices)
+    except np.linalg.LinAlgError:
+        raise PerceptionError(
+            f"{path}: Tr_cam_to_road", found="a matrix without inverse", expected="a pose",
+            do="Use an undamaged copy of the file.",
+        ) from None  # fmt: skip
+
+
+def _image_key(key: str) -> str:
+    """Name of the image: um_road_000012 shows um_000012."""
+    parts = key.split("_")
+    return f"{parts[0]}_{parts[2]}" if len(parts) == 3 else key
+
+
+def _is_palette(path: Path) -> bool:
+    header = read_bytes(path)[:26]
+    return header[:8] == b"\x89PNG\r\n\x1a\n" and header[25] == 3
+
+
+def _equal_channels(image: NDArray[Any]) -> bool:
+    return bool((image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all())
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
+
+
+# ---------------------------------------------------------------------------- pictures
+
+
+def _photo(job: RoadJob) -> NDArray[np.uint8] | None:
+    """The camera image where the data set lies in its official layout, in the image's space."""
+    if job.calibration is not None:
+        return None
+    for suffix in (".png", ".jpg"):
+        path = job.target.parent.parent / "image_2" / (_image_key(job.key) + suffix)
+        if path.is_file():
+            return read_image(path)
+    return None
+
+
+def road_panels(
+    road: Bools, valid: Bools, confidence: NDArray[np.uint8], photo: NDArray[np.uint8] | None
+) -> tuple[Panel, ...]:
+    """Photograph (if given), confidence, and errors at confidence 0.5."""
+    predicted = confidence >= 128
+    errors = np.full((*road.shape, 3), 235, np.uint8)
+    errors[~valid] = 255
+    for chosen, color in (
+        (valid & road & predicted, (120, 170, 130)),
+        (valid & road & ~predicted, (37, 99, 235)),
+        (valid & ~road & predicted, (220, 38, 38)),
+    ):
+        errors[chosen] = color
+    shown = () if photo is None else (Panel("image", photo),)
+    return (
+        *shown,
+        Panel("confidence", np.repeat(confidence[..., None], 3, 2)),
+        Panel("hit green, missed blue, too much red, at 0.5", errors, sharp=True),
+    )
