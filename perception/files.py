@@ -282,7 +282,7 @@ def _not_an_image(path: Path, found: str) -> PerceptionError:
     )  # fmt: skip
 
 
-def plain(value: object) -> object:
+def plain(value: object) -> Any:
     """JSON-ready copy: numpy to Python, Path to str, NaN and infinities to None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

@@ -60,7 +60,7 @@ class Benchmark(ABC, Generic[J, R]):
 
     @staticmethod
     @abstractmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
+    def add_arguments(parser: argparse._ActionsContainer) -> None:
         """Adds the options beside --gt and --pred; `dest` is the field of the same name."""
 
     @property

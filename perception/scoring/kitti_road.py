@@ -48,7 +48,7 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
     pred_name: str = "{key}.png"
 
     @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
+    def add_arguments(parser: argparse._ActionsContainer) -> None:
         """--categories, --calib, --pred-space, --pred-name."""
         parser.add_argument(
             "--categories",

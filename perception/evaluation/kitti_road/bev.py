@@ -7,9 +7,12 @@ included (README.md). Column 0 is 10 m to the left, row 0 is 46 m ahead.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
 
 ROWS, COLUMNS = 800, 400
 X_MIN, X_MAX, Z_MIN, Z_MAX, CELL = -10, 10, 6, 46, 0.05
@@ -27,7 +30,7 @@ class BevCells:
     inside: NDArray[np.bool_]  # (800, 400) the cell lies in the image
     source: NDArray[np.int32]  # (cells inside,) row * width + column, 0-based
 
-    def gather(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
+    def gather(self, image: NDArray[T]) -> NDArray[T]:
         """(800, 400, ...) view from above of an (H, W, ...) image; 0 outside of it."""
         flat = image.reshape(-1, *image.shape[2:])
         view = np.zeros((ROWS, COLUMNS, *image.shape[2:]), image.dtype)
@@ -78,14 +81,14 @@ def cells_of(homography: NDArray[np.float64], size: tuple[int, int]) -> BevCells
     return BevCells(inside, np.concatenate(sources))
 
 
-def to_bev(image: NDArray[np.generic], homography: NDArray[np.float64]) -> NDArray[np.generic]:
+def to_bev(image: NDArray[T], homography: NDArray[np.float64]) -> NDArray[T]:
     """(800, 400, ...) view from above of an (H, W, ...) image, same dtype; 0 outside the image."""
     return cells_of(homography, (image.shape[0], image.shape[1])).gather(image)
 
 
 def to_image(
-    view: NDArray[np.generic], homography: NDArray[np.float64], size: tuple[int, int]
-) -> NDArray[np.generic]:
+    view: NDArray[T], homography: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[T]:
     """(H, W, ...) image of `size` that shows an (800, 400, ...) view from above; 0 elsewhere.
 
     Not part of the benchmark; for pictures.
