@@ -149,6 +149,26 @@ def open_dataset(
     )  # fmt: skip
 
 
+def frames_of_class(dataset: FrameDataset) -> list[list[int]]:
+    """Per class, the indices of the frames that show it; reads every label once.
+
+    Classes are the semantic ones, else the box classes, else not-road and road.
+    """
+    found: dict[int, list[int]] = {}
+    for index in range(len(dataset)):
+        frame = dataset.frame(index)
+        if "semantic" in dataset.tasks:
+            present = np.flatnonzero(np.bincount(dataset.semantic_target(frame).ravel()))
+        elif "boxes" in dataset.tasks:
+            boxes = dataset.box_target(frame)
+            present = np.unique(boxes.label[~boxes.ignore])
+        else:
+            present = np.unique(dataset.road_target(frame))
+        for c in present[present != IGNORE_INDEX].tolist():
+            found.setdefault(c, []).append(index)
+    return [found[c] for c in sorted(found)]
+
+
 def road_ids(label: RoadLabel) -> NDArray[np.uint8]:
     """(H, W): 1 road, 0 not, 255 where not valid."""
     return np.where(label.valid, label.road.astype(np.uint8), np.uint8(IGNORE_INDEX))

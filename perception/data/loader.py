@@ -33,9 +33,19 @@ class BatchStream:
     prefetch: int = 2  # batches made ahead by each worker
     sizes: Sequence[tuple[int, int]] = ()  # (height, width): one per step, equally often
     frames_of_class: Sequence[Sequence[int]] = ()  # if given, frames are drawn by class
+    rank: int = 0  # this process makes its part of every batch ...
+    processes: int = 1  # ... of so many; together they make what one process would
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.batch_size % self.processes:
+            raise PerceptionError(
+                f"{self.dataset.name}: batch_size", found=str(self.batch_size),
+                expected=f"a multiple of the {self.processes} processes",
+                do="The batch is that of all processes together.",
+            )  # fmt: skip
 
     def indices(self, step: int) -> list[int]:
-        """Frames of the batch of `step`."""
+        """Frames of the batch of `step`, of all processes."""
         if self.frames_of_class:
             return balanced_indices(
                 self.seed, step, frames_of_class=self.frames_of_class, batch_size=self.batch_size
@@ -43,11 +53,12 @@ class BatchStream:
         return batch_indices(self.seed, step, frames=len(self.dataset), batch_size=self.batch_size)
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`."""
+        """The batch of `step`, this process's part of it."""
         size = choice_of_step(self.seed, step, self.sizes) if self.sizes else None
+        indices, part = self.indices(step), self.batch_size // self.processes
         samples: list[Sample] = []
-        for i, index in enumerate(self.indices(step)):
-            sample = self.dataset.sample(index)
+        for i in range(self.rank * part, (self.rank + 1) * part):
+            sample = self.dataset.sample(indices[i])
             samples.append(self.augment(sample, sample_seed(self.seed, step, i), size=size))
         return collate(samples)
 

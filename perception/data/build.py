@@ -1,0 +1,164 @@
+"""The configuration group `data`: several data sets, each with the tasks it is used for.
+
+`sets` is a table name → options; one optimiser step takes one micro-batch of every set.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perception.data.augment import Augment
+from perception.data.datasets import FrameDataset, frames_of_class, open_dataset
+from perception.data.loader import BatchStream
+from perception.errors import PerceptionError
+from perception.labels import LabelScheme
+
+OPTIONS = {
+    "dataset": None,  # packaged name or path of a dataset.yaml; null: the name of the set
+    "root": None,
+    "train": "train",  # split, list file (.txt), or {split: ..., include, exclude, limit}
+    "val": "val",  # the same; null: no validation
+    "tasks": None,
+    "batch_size": None,  # of all processes together
+    "merge": None,  # table of datasets/merges
+    "boxes": None,  # names of the box classes in the head's order; null: all of the manifest
+    "balanced": False,  # frames are drawn by class instead of one after the other
+    "sizes": (),  # multi-scale: [[height, width], ...], one per step, equally often
+    "augment": None,  # of this set alone
+}
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """One data set of a training run."""
+
+    name: str
+    train: FrameDataset
+    val: FrameDataset | None
+    batch_size: int
+    augment: Augment
+    sizes: tuple[tuple[int, int], ...] = ()
+    balanced: bool = False
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks whose labels its batches carry."""
+        return self.train.tasks
+
+    def stream(
+        self, *, seed: int, workers: int = 1, rank: int = 0, processes: int = 1
+    ) -> BatchStream:
+        """Its batches; the seed is mixed with the name, so that sets do not depend on each other.
+
+        Raises:
+            PerceptionError: the batch does not divide among the processes, or frames are to be
+                drawn by class and no class was found.
+        """
+        mixed = zlib.crc32(f"{seed}/{self.name}".encode())
+        return BatchStream(
+            self.train, self.augment, self.batch_size, seed=mixed, workers=workers,
+            sizes=self.sizes, rank=rank, processes=processes,
+            frames_of_class=frames_of_class(self.train) if self.balanced else (),
+        )  # fmt: skip
+
+
+def build_sets(data: Mapping[str, Any], augment: Augment) -> tuple[TaskSet, ...]:
+    """The data sets of `data.sets`; those set to null are left out.
+
+    Raises:
+        PerceptionError: an unknown or missing option, or what opening a data set raises.
+    """
+    chosen = {name: options for name, options in data["sets"].items() if options is not None}
+    if not chosen:
+        raise PerceptionError(
+            "data.sets", found="no data set", expected="at least one", do="Choose data=..."
+        )
+    return tuple(_set(str(name), options, augment) for name, options in chosen.items())
+
+
+def semantic_scheme(sets: Sequence[TaskSet]) -> LabelScheme | None:
+    """The one label scheme of all sets with the task semantic; None without any.
+
+    Raises:
+        PerceptionError: two sets name other classes.
+    """
+    found = [(s.name, s.train.scheme) for s in sets if s.train.scheme is not None]
+    for name, scheme in found:
+        if scheme.names != found[0][1].names:
+            raise _disagree(found[0][0], found[0][1].names, name, scheme.names, "merge")
+    return found[0][1] if found else None
+
+
+def box_names(sets: Sequence[TaskSet]) -> tuple[str, ...]:
+    """The box classes of all sets with the task boxes, in the head's order.
+
+    Raises:
+        PerceptionError: two sets name other classes, or in another order.
+    """
+    found = [(s.name, s.train.box_names) for s in sets if "boxes" in s.tasks]
+    for name, names in found:
+        if names != found[0][1]:
+            raise _disagree(found[0][0], found[0][1], name, names, "boxes")
+    return found[0][1] if found else ()
+
+
+def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
+    where = f"data.sets.{name}"
+    for key in options:
+        if key not in OPTIONS:
+            raise PerceptionError(
+                f"{where}.{key}", found="an unknown option",
+                expected=f"one of {', '.join(OPTIONS)}", do="Correct the name.",
+            )  # fmt: skip
+    full = {**OPTIONS, **options}
+    for key in ("root", "tasks", "batch_size"):
+        if not full[key]:
+            raise PerceptionError(
+                f"{where}.{key}", found="nothing", expected="a value", do=f"Set {where}.{key}=..."
+            )
+    train = _open(where, name, full, "train")
+    own = full["augment"]
+    return TaskSet(
+        name=name, train=train, val=_open(where, name, full, "val") if full["val"] else None,
+        batch_size=int(full["batch_size"]), balanced=bool(full["balanced"]),
+        sizes=tuple((int(h), int(w)) for h, w in full["sizes"] or ()),
+        augment=augment if own is None else _augment(own),
+    )  # fmt: skip
+
+
+def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> FrameDataset:
+    chosen = options[part]
+    table: dict[str, Any] = {"split": chosen} if isinstance(chosen, str) else dict(chosen)
+    if unknown := set(table) - {"split", "include", "exclude", "limit"}:
+        raise PerceptionError(
+            f"{where}.{part}.{sorted(unknown)[0]}", found="an unknown option",
+            expected="split, include, exclude or limit", do="Correct the name.",
+        )  # fmt: skip
+    boxes = options["boxes"]
+    return open_dataset(
+        options["dataset"] or name, options["root"], table["split"],
+        tasks=tuple(options["tasks"]), merge=options["merge"],
+        box_classes=None if boxes is None else tuple(boxes),
+        include=tuple(table.get("include") or ()), exclude=tuple(table.get("exclude") or ()),
+        limit=table.get("limit"),
+    )  # fmt: skip
+
+
+def _augment(options: Any) -> Augment:
+    """The set's own augmentation: an `Augment`, or the same table as in conf/augment."""
+    if isinstance(options, Augment):
+        return options
+    return Augment(**{k: v for k, v in options.items() if not k.startswith("_")})
+
+
+def _disagree(
+    a: str, names_a: Sequence[str], b: str, names_b: Sequence[str], option: str
+) -> PerceptionError:
+    return PerceptionError(
+        f"data.sets.{b}", found=f"classes {', '.join(names_b)}",
+        expected=f"those of {a}: {', '.join(names_a)}",
+        do=f"One head has one list of classes: set data.sets.{b}.{option}.",
+    )  # fmt: skip
