@@ -1,0 +1,190 @@
+"""Average precision of boxes over a whole data set, by the KITTI object benchmark's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+
+from perception.errors import PerceptionError
+from perception.evaluation.kitti_object.curves import Curve, make_curve, score_thresholds
+from perception.evaluation.kitti_object.matching import collect, match, tally
+from perception.evaluation.kitti_object.protocol import (
+    METRICS,
+    Difficulty,
+    ObjectClass,
+    ObjectRules,
+    find_rules,
+)
+from perception.evaluation.kitti_object.scene import MetricPairs, Scene
+from perception.structures import Boxes, Float
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """Curves by class, metric and difficulty."""
+
+    rules: ObjectRules
+    frames: int
+    curves: dict[tuple[str, str, str], Curve]  # (class, metric, difficulty)
+    objects: dict[tuple[str, str], int]  # (class, difficulty): labels that had to be found
+    notes: tuple[str, ...]  # metrics that do not exist, and why
+
+    def curve(self, name: str, difficulty: str, metric: str = "image") -> Curve | None:
+        """One curve; None where the metric does not exist for the class."""
+        return self.curves.get((name, metric, difficulty))
+
+    def ap(self, name: str, difficulty: str, metric: str = "image") -> float:
+        """Average precision by the protocol's own rule; NaN where the metric does not exist."""
+        curve = self.curve(name, difficulty, metric)
+        return float("nan") if curve is None else curve.ap
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """One frame: what was there and what was found."""
+
+    key: str
+    predicted: Boxes
+    target: Boxes
+
+
+@dataclass(frozen=True)
+class KittiObjectEvaluator:
+    """The boxes of every frame; AP needs them all at once.
+
+    `protocol`: a name or rules of one's own. `classes`: names that the protocol knows, or
+    `ObjectClass` for others; empty: the protocol's. `metrics`: of image, orientation, ground,
+    box3d; those that the protocol lacks are left out.
+    """
+
+    protocol: str | ObjectRules = "kitti_2019"
+    classes: Sequence[str | ObjectClass] = ()
+    metrics: tuple[str, ...] = METRICS
+    records: tuple[FrameRecord, ...] = field(default=(), repr=False)
+
+    @property
+    def rules(self) -> ObjectRules:
+        """The protocol with the chosen classes and metrics."""
+        rules = find_rules(self.protocol) if isinstance(self.protocol, str) else self.protocol
+        known = {kind.name: kind for kind in rules.classes}
+        chosen = []
+        for wanted in self.classes or rules.classes:
+            kind = wanted if isinstance(wanted, ObjectClass) else known.get(wanted.lower())
+            if kind is None:
+                raise PerceptionError(
+                    f"class {wanted}", found="no overlap limit for it",
+                    expected=f"one of {', '.join(known)}, or an ObjectClass",
+                    do='Give its rules, ObjectClass("truck", overlap=0.7).',
+                )  # fmt: skip
+            chosen.append(kind)
+        metrics = tuple(m for m in rules.metrics if m in self.metrics)
+        return replace(rules, classes=tuple(chosen), metrics=metrics)
+
+    def update(self, key: str, predicted: Boxes, target: Boxes) -> KittiObjectEvaluator:
+        """This evaluator plus one frame.
+
+        Raises:
+            PerceptionError: a score or corner is not finite (names the frame).
+        """
+        _require_finite(f"frame {key}: predicted scores", predicted.score)
+        _require_finite(f"frame {key}: predicted boxes", predicted.xyxy)
+        _require_finite(f"frame {key}: labelled boxes", target.xyxy)
+        return replace(self, records=(*self.records, FrameRecord(key, predicted, target)))
+
+    def merge(self, other: KittiObjectEvaluator) -> KittiObjectEvaluator:
+        """Both parts together, in any order and grouping.
+
+        Raises:
+            ValueError: the parts were measured by different rules.
+        """
+        if self.rules != other.rules:
+            raise ValueError(f"{self.rules.name} cannot be merged with other rules")
+        return replace(self, records=self.records + other.records)
+
+    def compute(self) -> ObjectScores:
+        """Scores of all frames, whatever their order.
+
+        Raises:
+            PerceptionError: no frame, or two of one key.
+        """
+        return evaluate(self.scene(), self.rules)
+
+    def scene(self) -> Scene:
+        """All frames in one table, in order of their keys."""
+        records = sorted(self.records, key=lambda record: record.key)
+        if not records:
+            raise PerceptionError(
+                self.rules.name, found="no frame", expected="at least one",
+                do="Check the folders and the list of frames.",
+            )  # fmt: skip
+        for record, following in pairwise(records):
+            if record.key == following.key:
+                raise PerceptionError(
+                    f"frame {record.key}", found="the frame twice", expected="every frame once",
+                    do="Score each frame once.",
+                )  # fmt: skip
+        target, predicted = [r.target for r in records], [r.predicted for r in records]
+        return Scene(
+            Boxes.concatenate(target), Boxes.concatenate(predicted),
+            np.array([len(boxes) for boxes in target], np.int64),
+            np.array([len(boxes) for boxes in predicted], np.int64),
+        )  # fmt: skip
+
+
+def evaluate(scene: Scene, rules: ObjectRules) -> ObjectScores:
+    """Scores of all frames of `scene`."""
+    curves: dict[tuple[str, str, str], Curve] = {}
+    objects = {
+        (kind.name, level.name): int(np.count_nonzero(scene.mark_targets(kind, level, rules)[0]))
+        for kind in rules.classes
+        for level in rules.difficulties
+    }
+    notes = []
+    oriented = not bool((scene.alphas[1] == -10).any())
+    if "orientation" in rules.metrics and not oriented:
+        notes.append("orientation is not scored: a detection has no alpha (-10)")
+    lowest = min((kind.overlap for kind in rules.classes), default=0.0)
+    for metric in ("image", "ground", "box3d"):
+        wanted = {metric, "orientation"} if metric == "image" and oriented else {metric}
+        if not wanted & set(rules.metrics):
+            continue
+        pairs = scene.overlaps(metric, lowest)
+        for kind in rules.classes:
+            if not scene.detected(kind, metric, rules):
+                notes.append(f"{metric} of {kind.name} is not scored: no detection carries it")
+                continue
+            for level in rules.difficulties:
+                for name, curve in _curves(scene, metric, kind, level, rules, pairs):
+                    if name in wanted and name in rules.metrics:
+                        curves[kind.name, name, level.name] = curve
+    return ObjectScores(rules, len(scene.target_counts), curves, objects, tuple(notes))
+
+
+def _curves(
+    scene: Scene, metric: str, kind: ObjectClass, level: Difficulty, rules: ObjectRules,
+    pairs: MetricPairs,
+) -> Iterator[tuple[str, Curve]]:  # fmt: skip
+    """The curve of one metric, and with the image's also that of orientation."""
+    marks = scene.mark(kind, level, rules, pairs)
+    close = pairs.close[pairs.close.overlap > kind.overlap]
+    score, frame = scene.predicted.score, scene.frame
+    objects = int(np.count_nonzero(marks.valid))
+    thresholds = score_thresholds(collect(close, frame, marks, score), objects)
+    matches = match(close, frame, marks, score, thresholds)
+    alpha_target, alpha_predicted = scene.alphas
+    turned = alpha_target[matches.pairs.target] - alpha_predicted[matches.pairs.predicted]
+    counts = tally(matches, marks, score, thresholds, (1 + np.cos(turned)) / 2)
+    yield metric, make_curve(counts, counts.tp, objects, thresholds, rules)
+    if metric == "image":
+        yield "orientation", make_curve(counts, counts.similarity, objects, thresholds, rules)
+
+
+def _require_finite(where: str, values: Float) -> None:
+    if not np.isfinite(values).all():
+        raise PerceptionError(
+            where, found="NaN or infinite values", expected="finite numbers",
+            do="Look at where they come from.",
+        )  # fmt: skip

@@ -1,0 +1,154 @@
+"""Who matches whom: the benchmark's greedy assignment, for all frames and thresholds at once.
+
+Within a frame labels take their turn in file order, and each picks one detection that is still
+free. Labels whose candidates nobody else wants do not influence each other, so they all pick in
+the first turn; only the others wait for their turn within the frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.structures import Float
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs of a label and a detection of one frame, in file order of labels, then detections."""
+
+    target: Rows  # (P,) row of the label in the table of all labels
+    predicted: Rows  # (P,) row of the detection
+    overlap: Float  # (P,)
+
+    def __getitem__(self, rows: Any) -> Pairs:
+        return Pairs(self.target[rows], self.predicted[rows], self.overlap[rows])
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What counts for one class and difficulty; a label or detection with no mark takes no part."""
+
+    valid: Mask  # (G,) labels to be found
+    ignored: Mask  # (G,) labels that absorb a detection without counting
+    valid_predicted: Mask  # (D,)
+    short: Mask  # (D,) too small to count; may be matched
+    forgivable: Mask  # (D,) valid detections that lie in a DontCare region
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Candidate pairs and at which of T thresholds they are assigned to each other."""
+
+    pairs: Pairs
+    taken: Mask  # (P, T)
+
+
+def all_pairs(target_counts: Rows, predicted_counts: Rows) -> tuple[Rows, Rows]:
+    """Rows (label, detection) of every pair within a frame, from the boxes per frame."""
+    per_target = np.repeat(predicted_counts, target_counts)
+    first = np.repeat(np.cumsum(predicted_counts) - predicted_counts, target_counts)
+    target = np.repeat(np.arange(len(per_target)), per_target)
+    start = np.cumsum(per_target) - per_target
+    return target, np.arange(len(target)) - np.repeat(start - first, per_target)
+
+
+def collect(pairs: Pairs, frame: Rows, marks: Marks, score: Float) -> Float:
+    """Scores of the true positives when no score threshold is set, in no particular order.
+
+    Each label takes the free candidate with the highest score, the first one of equals.
+    `frame`: (G,) frame of each label; `score`: (D,).
+    """
+    pairs = _candidates(pairs, marks)
+    preferred = np.lexsort((-score[pairs.predicted], pairs.target))
+    matches = _assign(pairs[preferred], frame, score, np.array([-np.inf]))
+    hit = matches.taken[:, 0] & _true(matches.pairs, marks)
+    return score[matches.pairs.predicted[hit]]
+
+
+def match(pairs: Pairs, frame: Rows, marks: Marks, score: Float, thresholds: Float) -> Matches:
+    """Assignment at each of T score thresholds; detections below the threshold are left out.
+
+    Each label takes the free candidate with the largest overlap, the first one of equals; a short
+    detection (the first in the file) only where there is no other.
+    """
+    pairs = _candidates(pairs, marks)
+    short = marks.short[pairs.predicted]
+    preferred = np.lexsort((np.where(short, 0.0, -pairs.overlap), short, pairs.target))
+    return _assign(pairs[preferred], frame, score, thresholds)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts at each of T thresholds."""
+
+    tp: Rows
+    fp: Rows
+    fn: Rows
+    similarity: Float  # sum over true positives of (1 + cos(angle difference)) / 2
+
+
+def tally(
+    matches: Matches, marks: Marks, score: Float, thresholds: Float, similarity: Float
+) -> Tally:
+    """Counts true and false positives and misses; `similarity`: (P,) of `matches.pairs`."""
+    pairs, taken = matches.pairs, matches.taken
+    true = _true(pairs, marks)
+    counted = marks.valid_predicted & ~marks.forgivable
+    assigned = taken[counted[pairs.predicted]].sum(0)
+    above = np.sort(score[counted])
+    reached = len(above) - np.searchsorted(above, thresholds, side="left")
+    return Tally(
+        tp=taken[true].sum(0),
+        fp=reached - assigned,
+        fn=np.count_nonzero(marks.valid) - taken[marks.valid[pairs.target]].sum(0),
+        similarity=(taken[true] * similarity[true, None]).sum(0),
+    )
+
+
+def _candidates(pairs: Pairs, marks: Marks) -> Pairs:
+    """The pairs in which both sides take part."""
+    label = (marks.valid | marks.ignored)[pairs.target]
+    return pairs[label & (marks.valid_predicted | marks.short)[pairs.predicted]]
+
+
+def _true(pairs: Pairs, marks: Marks) -> Mask:
+    """(P,) pairs that are true positives when assigned; others are neither right nor wrong."""
+    return marks.valid[pairs.target] & marks.valid_predicted[pairs.predicted]
+
+
+def _assign(pairs: Pairs, frame: Rows, score: Float, thresholds: Float) -> Matches:
+    """Lets the labels pick in turn; `pairs` are grouped by label, best candidate first."""
+    taken = np.zeros((len(pairs.target), len(thresholds)), bool)
+    if not len(taken):
+        return Matches(pairs, taken)
+    labels, label, choices = np.unique(pairs.target, return_inverse=True, return_counts=True)
+    detections, detection = np.unique(pairs.predicted, return_inverse=True)
+    busy = score[detections, None] < thresholds  # (detections, T): assigned, or left out
+    found = np.zeros((len(labels), len(thresholds)), bool)
+    wish = np.arange(len(label)) - np.repeat(np.cumsum(choices) - choices, choices)
+    step = _turns(label, detection, frame[labels])[label] * (wish.max() + 1) + wish
+    order = np.argsort(step, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(step[order])) + 1):
+        # In one step every label and every detection occurs once.
+        take = ~(found[label[rows]] | busy[detection[rows]])
+        taken[rows] = take
+        found[label[rows]] |= take
+        busy[detection[rows]] |= take
+    return Matches(pairs, taken)
+
+
+def _turns(label: Rows, detection: Rows, frame: Rows) -> Rows:
+    """When each label picks: 0 when no other label has its candidates, else in order, from 1."""
+    contested = np.bincount(detection)[detection] > 1
+    waits = np.bincount(label, weights=contested) > 0
+    turns = np.zeros(len(frame), np.int64)
+    waiting = frame[waits]
+    turns[waits] = np.arange(len(waiting)) - np.searchsorted(waiting, waiting) + 1
+    return turns
