@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores, prints the table, and writes what was asked for."""
-    if args.workers < 1 or args.bootstrap < 0:
+    if args.workers < 1 or args.bootstrap < 0 or args.worst < 0:
         raise UsageError(
-            "--workers, --bootstrap", found="a negative number or no worker",
-            expected="1 or more workers, 0 or more resampled sets", do="Correct it.",
+            "--workers, --bootstrap, --worst", found="a negative number or no worker",
+            expected="1 or more workers, 0 or more of the others", do="Correct it.",
         )  # fmt: skip
     outcome = _score(args)
     intervals: Mapping[str, Any] = {}
@@ -50,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
         from perception.scoring.outcome_file import write_outcome
 
         write_outcome(args.json, outcome, intervals, draws=args.bootstrap, seed=args.seed)
+    if args.html:
+        from perception.scoring.page import write_page
+
+        write_page(args.html, outcome, intervals, worst=args.worst)
     return 0
 
 
@@ -101,6 +105,15 @@ class _BenchmarkParser(argparse.ArgumentParser):
             type=Path,
             metavar="FILE",
             help="scores and per-image records (for `perception compare`)",
+        )
+        group.add_argument(
+            "--html",
+            type=Path,
+            metavar="FILE",
+            help="one page with curves, images sorted by score, the worst ones",
+        )
+        group.add_argument(
+            "--worst", type=int, default=8, metavar="N", help="images shown on the page (default 8)"
         )
         group.add_argument(
             "--workers",
