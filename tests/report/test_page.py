@@ -34,7 +34,7 @@ def page():
     confusion = Matrix("Confusion", ("car", "bus"), ("car", "bus"), np.array([[3, 1], [0, 0]]))
     return render(
         "Scores <script>", [
-            Section("Numbers", (Figures((Figure("IoU", 0.5, 0.4, 0.6),)), table, Text("mind", True))),
+            Section("Numbers", (Figures((Figure("IoU", 0.5, 0.4, 0.6),)), table, Text("mind"))),
             Section("Curves", (Lines("PR", "recall", "precision", (curve,)), confusion)),
             Section("Worst", (Pictures("x", (picture,)),)),
         ], facts={"images": 2},
