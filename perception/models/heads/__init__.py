@@ -1,6 +1,9 @@
 """Heads: feature maps in, one task's output, loss and decoded result out."""
 
 from perception.models.heads.base import Head
+from perception.models.heads.fastbox import FastBox
+from perception.models.heads.fcn import RoadFCN
+from perception.models.heads.multinet_fastbox import MultiNetFastBox
 from perception.models.heads.semantic import DeepLab
 
-__all__ = ["DeepLab", "Head"]
+__all__ = ["DeepLab", "FastBox", "Head", "MultiNetFastBox", "RoadFCN"]

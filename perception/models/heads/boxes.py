@@ -1,0 +1,95 @@
+"""What heads for boxes share: their output, the targets of a batch, decoding with NMS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from perception.models.heads.base import Head
+from perception.models.heads.cells import assign
+from perception.ops import nms
+from perception.structures import Boxes
+
+if TYPE_CHECKING:
+    from perception.data.batch import Batch
+
+CANDIDATES = 1000  # boxes per class that enter NMS, the best ones
+
+
+class BoxesOutput(NamedTuple):
+    """M = rows * columns boxes per image, in pixels of the network's input, xyxy, float32."""
+
+    coarse: Tensor  # (N, M, 4) the cells' own guesses
+    coarse_logits: Tensor  # (N, M, K), or (N, M, 1 + K) with background first
+    xyxy: Tensor  # (N, M, 4) refined by rezoom; the coarse ones without it
+    logits: Tensor  # like coarse_logits
+    centers: Tensor  # (M, 2) of the cells
+    size: Tensor  # (2,) height, width of the images
+
+
+class CellTargets(NamedTuple):
+    """What the cells of a batch are to answer."""
+
+    xyxy: Tensor  # (N, M, 4); anything where not positive
+    label: Tensor  # (N, M) int64 class; anything where not positive
+    positive: Tensor  # (N, M) bool
+    ignore: Tensor  # (N, M) bool
+
+
+class BoxHead(Head):
+    """Base of the heads that answer one box per cell."""
+
+    task = "boxes"
+    classes: tuple[str, ...]
+    cell: int
+    focus: float
+    min_score: float
+    nms_iou: float
+    max_boxes: int
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(M, K or 1 + K) logits -> (M, K) score of each class."""
+        raise NotImplementedError
+
+    def targets(self, batch: Batch, centers: Tensor) -> CellTargets:
+        """The assignment of every image of the batch; (M, 2) centres as in the output."""
+        assert batch.boxes is not None
+        columns: list[tuple[Tensor, ...]] = []
+        for image in batch.boxes:
+            xyxy = image.xyxy.to(centers.device, torch.float32)
+            chosen = assign(centers, self.cell, xyxy, image.ignore, focus=self.focus)
+            if len(xyxy):
+                own = xyxy[chosen.box], image.label[chosen.box].long()
+            else:
+                own = centers.new_zeros(len(centers), 4), torch.zeros_like(chosen.box)
+            columns.append((*own, chosen.positive, chosen.ignore))
+        return CellTargets(*(torch.stack(column) for column in zip(*columns, strict=True)))
+
+    @torch.no_grad()
+    def decode(self, output: BoxesOutput, index: int = 0) -> Boxes:
+        """Boxes above `min_score` after NMS in each class, best first, inside the image."""
+        height, width = (float(side) for side in output.size)
+        scores = self.scores(output.logits[index].float()).cpu()
+        xyxy = output.xyxy[index].float().cpu()
+        limit = torch.tensor([width, height, width, height])
+        xyxy = torch.minimum(xyxy.clamp_min(0), limit)
+        found: list[tuple[Tensor, Tensor]] = []  # (boxes, score) per class
+        for column in scores.unbind(1):
+            some = (column > self.min_score) & (xyxy[:, 2:] > xyxy[:, :2]).all(1)
+            order = column[some].argsort(descending=True, stable=True)[:CANDIDATES]
+            boxes, score = xyxy[some][order], column[some][order]
+            kept = nms(boxes, score, self.nms_iou)
+            found.append((boxes[kept], score[kept]))
+        return _boxes(found, self.classes, self.max_boxes)
+
+
+def _boxes(found: Sequence[tuple[Tensor, Tensor]], classes: Sequence[str], limit: int) -> Boxes:
+    """One set of boxes, best first, from those of each class."""
+    score = torch.cat([s for _, s in found])
+    order = score.argsort(descending=True, stable=True)[:limit]
+    names = [name for name, (_, s) in zip(classes, found, strict=True) for _ in range(len(s))]
+    xyxy = torch.cat([b for b, _ in found])[order]
+    return Boxes.of(xyxy.numpy(), [names[i] for i in order.tolist()], score=score[order].numpy())

@@ -1,0 +1,44 @@
+"""Every encoder and head that `conf/` offers can be built and run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[2] / "conf"
+ENCODERS = sorted((CONF / "encoder").glob("*.yaml"))
+HEADS = sorted((CONF / "head").glob("*/*.yaml"))
+
+
+def config(path: Path, **values):
+    return OmegaConf.merge(OmegaConf.load(path), values)
+
+
+@pytest.mark.parametrize("path", ENCODERS, ids=lambda p: p.stem)
+def test_every_encoder_config_builds_the_pyramid_it_promises(path):
+    with torch.device("meta"):
+        encoder = instantiate(config(path))
+        features = encoder(torch.zeros(1, 3, 75, 130))
+
+    assert {"s4", "s8", "s16", "s32"} <= set(features)
+    for name, feature in features.items():
+        stride = encoder.strides[name]
+        size = (encoder.channels[name], -(-75 // stride), -(-130 // stride))
+        assert tuple(feature.shape[1:]) == size, name
+
+
+@pytest.mark.parametrize("path", HEADS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_head_config_builds_a_head_of_its_task(path):
+    encoder = CONF / "encoder" / ("vgg16" if path.stem == "multinet" else "mobilenet_v2")
+    if not encoder.with_suffix(".yaml").exists():
+        pytest.skip(f"no {encoder.stem} yet")
+    values = {} if path.parent.name == "road" else {"classes": ["a", "b"]}
+    with torch.device("meta"):
+        body = instantiate(config(encoder.with_suffix(".yaml")))
+        head = instantiate(config(path, **values), channels=body.channels, strides=body.strides)
+
+    assert head.task == path.parent.name
