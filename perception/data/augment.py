@@ -14,6 +14,7 @@ from typing import Any
 
 import albumentations as A
 import numpy as np
+from albumentations.core.composition import BaseCompose
 from albumentations.core.transforms_interface import BasicTransform, ImageOnlyTransform
 
 from perception.data.batch import Sample, SampleBoxes
@@ -50,7 +51,7 @@ class Augment:
         self.view = view if isinstance(view, View) else _view(view)
         self.min_visible, self.min_size = min_visible, min_size
         made = [_transform(name, step) for name, step in (steps or {}).items() if step]
-        self.moves = any(not isinstance(t, ImageOnlyTransform) for t in made)
+        self.moves = any(_moves(t) for t in made)
         boxes = A.BboxParams("pascal_voc", label_fields=["rows"], clip=True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Got processor for bboxes")
@@ -116,14 +117,18 @@ def _view(values: Mapping[str, Any] | None) -> View:
     return View(**given)
 
 
-def _transform(name: str, step: Any) -> BasicTransform:
+def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:
     """An albumentations transform; what it only warns about is an error here."""
     if not isinstance(step, Mapping):
         return step
-    arguments = {k: _plain(v) for k, v in step.items() if k != "_target_"}
+    arguments = {k: _plain(v) for k, v in step.items() if k not in ("_target_", "transforms")}
+    if "transforms" in step:  # OneOf, SomeOf, Sequential
+        arguments["transforms"] = [
+            _transform(f"{name}.transforms.{i}", t) for i, t in enumerate(step["transforms"])
+        ]
     target = str(step.get("_target_", ""))
     kind = getattr(A, target.removeprefix("albumentations."), None)
-    if not isinstance(kind, type):
+    if not isinstance(kind, type) or not issubclass(kind, (BasicTransform, BaseCompose)):
         raise PerceptionError(
             f"augment.steps.{name}._target_", found=target or "nothing",
             expected="albumentations.<a transform>", do="Correct the name.",
@@ -141,7 +146,14 @@ def _transform(name: str, step: Any) -> BasicTransform:
         ) from error  # fmt: skip
 
 
-def _safe_fill(kind: type[BasicTransform]) -> dict[str, Any]:
+def _moves(transform: Any) -> bool:
+    """False where a transform changes colours alone."""
+    if isinstance(transform, BaseCompose):
+        return any(_moves(t) for t in transform.transforms)
+    return not isinstance(transform, ImageOnlyTransform)
+
+
+def _safe_fill(kind: type) -> dict[str, Any]:
     """Uncovered pixels are ignored: the default, 0, is a class."""
     safe = {"fill": FILL, "fill_mask": IGNORE_INDEX}
     schema = getattr(kind, "InitSchema", None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from perception.data.augment import Augment
@@ -79,6 +80,29 @@ def build_sets(data: Mapping[str, Any], augment: Augment) -> tuple[TaskSet, ...]
     return tuple(_set(str(name), options, augment) for name, options in chosen.items())
 
 
+def build_augment(options: Mapping[str, Any] | Augment, *, where: str = "augment") -> Augment:
+    """The augmentation of a table as in conf/augment.
+
+    Raises:
+        PerceptionError: an unknown option, transform or argument of a transform.
+    """
+    if isinstance(options, Augment):
+        return options
+    given = {k: v for k, v in options.items() if not str(k).startswith("_")}
+    known = list(signature(Augment).parameters)
+    for key in given:
+        if key not in known:
+            raise PerceptionError(
+                f"{where}.{key}", found="an unknown option",
+                expected=f"one of {', '.join(known)}", do="Correct the name.",
+            )  # fmt: skip
+    if "size" not in given:
+        raise PerceptionError(
+            f"{where}.size", found="nothing", expected="[height, width]", do="Set it."
+        )
+    return Augment(**given)
+
+
 def semantic_scheme(sets: Sequence[TaskSet]) -> LabelScheme | None:
     """The one label scheme of all sets with the task semantic; None without any.
 
@@ -125,7 +149,7 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
         name=name, train=train, val=_open(where, name, full, "val") if full["val"] else None,
         batch_size=int(full["batch_size"]), balanced=bool(full["balanced"]),
         sizes=tuple((int(h), int(w)) for h, w in full["sizes"] or ()),
-        augment=augment if own is None else _augment(own),
+        augment=augment if own is None else build_augment(own, where=f"{where}.augment"),
     )  # fmt: skip
 
 
@@ -145,13 +169,6 @@ def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> Frame
         include=tuple(table.get("include") or ()), exclude=tuple(table.get("exclude") or ()),
         limit=table.get("limit"),
     )  # fmt: skip
-
-
-def _augment(options: Any) -> Augment:
-    """The set's own augmentation: an `Augment`, or the same table as in conf/augment."""
-    if isinstance(options, Augment):
-        return options
-    return Augment(**{k: v for k, v in options.items() if not k.startswith("_")})
 
 
 def _disagree(

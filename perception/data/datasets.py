@@ -59,7 +59,7 @@ class FrameDataset:
 
     def frame(self, index: int) -> Frame:
         """Frame `index`, all its labels as they stand on disk (image lazily)."""
-        return self.manifest.reader.read(self.frames[index], self.manifest)
+        return self.manifest.reader_module.read(self.frames[index], self.manifest)
 
     def sample(self, index: int) -> Sample:
         """Frame `index` with the targets of the tasks, at full size."""

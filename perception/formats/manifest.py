@@ -52,32 +52,30 @@ class Manifest:
     path: Path
     name: str
     title: str
-    format: str  # module of perception.formats, or a dotted module, with `read(files, manifest)`
     layout: Mapping[str, str]  # "image" and labels → path template
     key: str  # template of a frame's key
     splits: Mapping[str, Split]
+    reader: str = "perception.formats.read"  # module with `read(files, manifest) -> Frame`
     optional: frozenset[str] = frozenset()  # parts of the layout that a frame may lack
     road: tuple[str, ...] = ()  # classes whose union is the road label
     boxes: tuple[BoxClass, ...] = ()
     licence: str = ""
     source: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)  # what the format alone understands
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what its reader alone understands
 
     @cached_property
     def scheme(self) -> LabelScheme:
         """The label table of this file."""
         return load_scheme(self.path)
 
-    @property
-    def reader(self) -> ModuleType:
+    @cached_property
+    def reader_module(self) -> ModuleType:
         """The module that reads this data set's frames."""
-        dotted = self.format if "." in self.format else f"perception.formats.{self.format}"
         try:
-            return importlib.import_module(dotted)
+            return importlib.import_module(self.reader)
         except ModuleNotFoundError as error:
             raise PerceptionError(
-                f"{self.path}: format", found=self.format,
-                expected="a module of perception.formats or an importable dotted name",
+                f"{self.path}: reader", found=self.reader, expected="an importable module",
                 do=f"Python says: {error}.",
             ) from error  # fmt: skip
 
@@ -118,8 +116,8 @@ def load_manifest(name: str | Path) -> Manifest:
     path = _find(str(name))
     content = read_yaml(path)
     if not isinstance(content, Mapping):
-        raise _bad(path, type(content).__name__, "a table with name, format, layout, key, splits")
-    for needed in ("name", "format", "layout", "key", "splits"):
+        raise _bad(path, type(content).__name__, "a table with name, layout, key, splits")
+    for needed in ("name", "layout", "key", "splits"):
         if needed not in content:
             raise _bad(f"{path}: {needed}", "nothing", "a value")
     if unknown := set(content) - _KEYS:
@@ -133,7 +131,8 @@ def load_manifest(name: str | Path) -> Manifest:
     boxes = tuple(_box_class(path, str(k), v) for k, v in (content.get("boxes") or {}).items())
     return Manifest(
         path=path, name=str(content["name"]), title=str(content.get("title", content["name"])),
-        format=str(content["format"]), layout=layout, key=str(content["key"]), splits=splits,
+        layout=layout, key=str(content["key"]), splits=splits,
+        reader=str(content.get("reader", "perception.formats.read")),
         optional=frozenset(content.get("optional") or ()), road=tuple(content.get("road") or ()),
         boxes=boxes, licence=str(content.get("licence", "")),
         source=str(content.get("source", "")), extra=dict(content.get("extra") or {}),

@@ -26,7 +26,7 @@ def listed(root):
 def test_a_frame_has_ids_and_the_road_that_follows_from_them(manifest, root):
     files = find_frames(manifest, root, listed(root), needed=("semantic",)).frames[1]
 
-    frame = manifest.reader.read(files, manifest)
+    frame = manifest.reader_module.read(files, manifest)
 
     assert frame.key == "A_001"
     np.testing.assert_array_equal(frame.semantic.ids * 20, frame.image.read()[..., 0])
@@ -93,7 +93,7 @@ def test_a_label_that_does_not_fit_is_named(manifest, root, label, message):
     files = find_frames(manifest, root, listed(root)).frames[0]
 
     with pytest.raises(PerceptionError, match=message):
-        manifest.reader.read(files, manifest)
+        manifest.reader_module.read(files, manifest)
 
 
 def test_an_unknown_split_is_answered_with_the_known_ones(manifest, root):

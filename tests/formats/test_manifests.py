@@ -1,0 +1,105 @@
+"""The packaged data sets, merges and their tables."""
+
+import numpy as np
+import pytest
+from cityscapesscripts.helpers.labels import labels as official
+
+from perception.errors import PerceptionError
+from perception.files import packaged, read_yaml
+from perception.formats.manifest import load_manifest, template_fields, template_regex
+from perception.labels import load_map, load_scheme
+
+NAMES = sorted(p.parent.name for p in packaged("datasets").glob("*/dataset.yaml"))
+MERGES = sorted(p.stem for p in packaged("datasets", "merges").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_packaged_data_set_is_complete(name):
+    manifest = load_manifest(name)
+
+    assert manifest.name == name
+    assert manifest.licence
+    assert manifest.source
+    assert set(template_fields(manifest.key)) <= set(template_fields(manifest.layout["image"]))
+    assert manifest.reader_module.read
+    for split in manifest.splits.values():
+        assert split.list is None or split.list.is_file()
+    for road in manifest.road:
+        assert road in manifest.scheme.by_name
+    assert (manifest.path.parent / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_a_merge_is_total_for_every_scheme_it_names(name):
+    for source in read_yaml(packaged("datasets", "merges", f"{name}.yaml"))["map"]:
+        merge = load_map(load_scheme(source), name)
+
+        assert merge.table[: len(merge.source.trained)].max(initial=0) <= 255
+        assert (merge.table[len(merge.source.trained) :] == 255).all()
+
+
+def test_merged_counts_equal_counts_of_merged_labels_for_the_seven_categories():
+    merge = load_map(load_scheme("cityscapes"), "cityscapes_categories")
+    target, predicted = np.random.default_rng(0).integers(0, 19, (2, 2000)).astype(np.uint8)
+
+    def confusion(t, p, classes):
+        return np.bincount(t.astype(int) * classes + p, minlength=classes**2).reshape(classes, -1)
+
+    np.testing.assert_array_equal(
+        merge.merge_confusion(confusion(target, predicted, 19)),
+        confusion(merge(target), merge(predicted), 7),
+    )
+
+
+def test_the_table_of_cityscapes_is_the_official_one():
+    ours = load_scheme("cityscapes")
+
+    assert len(ours.classes) == len(official) == 35
+    assert (len(ours.names), len({c.category for c in ours.trained})) == (19, 7)
+    for c, o in zip(ours.classes, official, strict=True):
+        assert (c.name, c.id, c.train_id, c.color) == (o.name, o.id, o.trainId, o.color)
+        assert (c.category, c.has_instances, c.ignore) == (
+            o.category,
+            o.hasInstances,
+            o.ignoreInEval,
+        )
+
+
+def test_a_template_reads_what_it_writes():
+    template = "gtFine/{part}/{city}/{city}_{sequence}_{frame}_labelIds.png"
+    values = {"part": "train", "city": "aachen", "sequence": "000001", "frame": "000019"}
+
+    match = template_regex(template).fullmatch(template.format(**values))
+
+    assert match.groupdict() == values
+    assert not template_regex(template).fullmatch(
+        template.format(**values).replace("/aachen_", "/bonn_")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x", "layout: found nothing"),
+        ("[1, 2]", "found list, expected a table"),
+        ("{name: x, layout: {image: a}, key: k, splits: {}, colour: 3}", "found an unknown key"),
+        ("{name: x, layout: {boxes: a}, key: k, splits: {}}", r"layout\.image: found nothing"),
+        ("{name: x, layout: {image: a}, key: k, splits: {train: {}}}", r"splits\.train: found"),
+        ("{name: x, layout: {image: a}, key: k, splits: {}, boxes: {car: [Car]}}", r"boxes\.car"),
+        ("name: [", "valid YAML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_dataset_yaml_is_named_by_its_key(tmp_path, text, message):
+    path = tmp_path / "dataset.yaml"
+    path.write_text(text)
+
+    with pytest.raises(PerceptionError, match=message):
+        load_manifest(path)
+
+
+def test_a_reader_that_cannot_be_imported_is_named(tmp_path):
+    path = tmp_path / "dataset.yaml"
+    path.write_text("{name: x, layout: {image: a}, key: k, splits: {}, reader: my.format}")
+
+    with pytest.raises(PerceptionError, match=r"reader: found my\.format"):
+        _ = load_manifest(path).reader_module
