@@ -14,6 +14,7 @@ import sys
 from perception.errors import PerceptionError, UsageError
 
 VERBS = {
+    "synthesize": "render street scenes with labels in four formats",
     "doctor": "report what this installation can do",
     "score": "score predictions of any model with a benchmark's own numbers",
     "compare": "say whether the difference of two scores is more than noise",

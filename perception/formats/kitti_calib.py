@@ -51,11 +51,16 @@ def read_calibration(path: Path) -> Calibration:
 
 def write_calibration(path: Path, calibration: Calibration) -> None:
     """Writes every matrix of `calibration`, with 12 decimals of exponent notation as KITTI does."""
+    write_text(path, format_calibration(calibration))
+
+
+def format_calibration(calibration: Calibration) -> str:
+    """The text of a calibration file."""
     lines = [
         f"{name}: " + " ".join(f"{value:.12e}" for value in np.ravel(matrix))
         for name, matrix in calibration.matrices.items()
     ]
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _matrix(path: Path, name: str, words: list[str]) -> Float:

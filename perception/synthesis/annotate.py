@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.structures import Boxes, RoadLabel, Shape
+from perception.formats.kitti_object import DONT_CARE
+from perception.structures import Boxes, Float, RoadLabel, Shape
 from perception.synthesis.canvas import Element
 from perception.synthesis.movers import dimensions_of
 from perception.synthesis.render import Rendering
@@ -86,11 +87,21 @@ def _cityscapes(elements: tuple[Element, ...], kept: list[int], seen: NDArray[np
 # ---------------------------------------------------------------------------------- boxes
 
 
+@dataclass(frozen=True)
+class _Row:
+    """One line of a label file."""
+
+    name: str
+    occlusion: int
+    box: Float  # (4,)
+    numbers: tuple[float, ...]  # truncation, alpha, h, w, l, x, y, z, rotation_y
+
+
 def _boxes(scene: Scene, elements: tuple[Element, ...], count: NDArray[np.int64]
            ) -> tuple[Boxes, dict[int, str]]:  # fmt: skip
     """KITTI's columns for every actor in the picture, nearest first, and a note for labelme."""
     height, width = scene.camera.size
-    rows: list[dict[str, object]] = []
+    rows: list[_Row] = []
     notes: dict[int, str] = {}
     for index, numbers in sorted(_by_actor(elements).items(),
                                  key=lambda item: scene.actors[item[0]].z):  # fmt: skip
@@ -106,22 +117,31 @@ def _boxes(scene: Scene, elements: tuple[Element, ...], count: NDArray[np.int64]
         share = visible / max(sum(p.pixels for p in parts), 1)
         occlusion = 0 if share >= 0.85 else 1 if share >= 0.5 else 2
         ignore = share < _SEEN or visible < _SEEN_PIXELS or inside[3] - inside[1] < _LOWEST
-        location = (actor.x, scene.camera.height_m, actor.z)
         alpha = actor.rotation_y - np.arctan2(actor.x, actor.z)
-        rows.append({
-            "xyxy": np.clip(inside, 0, [width - 1, height - 1, width - 1, height - 1]),
-            "name": "DontCare" if ignore else _KITTI[actor.kind], "truncation": truncation,
-            "occlusion": occlusion, "alpha": (alpha + np.pi) % (2 * np.pi) - np.pi,
-            "dimensions": dimensions_of(actor), "location": location,
-            "rotation_y": actor.rotation_y, "ignore": ignore,
-        })  # fmt: skip
+        rows.append(_Row(
+            DONT_CARE if ignore else _KITTI[actor.kind], occlusion,
+            np.clip(inside, 0, [width - 1, height - 1, width - 1, height - 1]),
+            (truncation, (alpha + np.pi) % (2 * np.pi) - np.pi, *dimensions_of(actor), actor.x,
+             scene.camera.height_m, actor.z, actor.rotation_y),
+        ))  # fmt: skip
         notes[index] = f"occluded={occlusion} truncated={truncation:.2f}"
-    rows.sort(key=lambda row: bool(row["ignore"]))
-    columns = {name: [row[name] for row in rows] for name in _COLUMNS}
-    return Boxes.of([r["xyxy"] for r in rows], [str(r["name"]) for r in rows], **columns), notes
+    rows.sort(key=lambda row: row.name == DONT_CARE)
+    return _table(rows), notes
 
 
-_COLUMNS = ("truncation", "occlusion", "alpha", "dimensions", "location", "rotation_y", "ignore")
+def _table(rows: list[_Row]) -> Boxes:
+    """Rows as columns with KITTI's two decimals; DontCare keeps its box alone."""
+    unknown = np.array([[row.name == DONT_CARE] for row in rows], bool).reshape(-1, 1)
+    numbers = np.array([row.numbers for row in rows]).reshape(-1, 9)
+    numbers = np.where(unknown, np.nan, np.round(numbers, 2) + 0.0)
+    return Boxes.of(
+        np.round(np.array([row.box for row in rows]).reshape(-1, 4), 2),
+        [row.name for row in rows],
+        truncation=numbers[:, 0], occlusion=[-1 if row.name == DONT_CARE else row.occlusion
+                                             for row in rows],
+        alpha=numbers[:, 1], dimensions=numbers[:, 2:5], location=numbers[:, 5:8],
+        rotation_y=numbers[:, 8], ignore=unknown[:, 0],
+    )  # fmt: skip
 
 
 def _by_actor(elements: tuple[Element, ...]) -> dict[int, list[int]]:

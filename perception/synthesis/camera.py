@@ -1,7 +1,8 @@
 """The pinhole camera of the synthetic scenes, in KITTI's terms.
 
-Scene frame: the rectified camera frame moved down to the ground: x right, y down, z forward, metres,
-y = 0 on the road, origin below the camera. `P2` projects to pixels whose centres are integers.
+Scene frame: the rectified camera frame moved down to the ground: x right, y down, z forward,
+metres, y = 0 on the road, origin below the camera. `P2` projects to pixels whose centres are
+integers.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Camera:
         return np.stack([u, v], axis=-1), depth
 
     def ground_rows(self, far_m: float) -> tuple[int, NDArray[np.float32]]:
-        """First image row whose ground is nearer than `far_m`, and the depth of every row from it."""
+        """First image row with ground nearer than `far_m`, and the depth of every row from it."""
         first = int(np.floor(self.cy + self.focal * self.height_m / far_m)) + 1
         first = min(max(first, 0), self.size[0])
         rows = np.arange(first, self.size[0])
@@ -54,7 +55,7 @@ class Camera:
         """All matrices of a KITTI calib file, `Tr_cam_to_road` included."""
         intrinsics = np.array([[self.focal, 0, self.cx], [0, self.focal, self.cy], [0, 0, 1.0]])
         matrices = {
-            name: intrinsics @ np.hstack([np.eye(3), [[shift], [0], [0]]])
+            name: intrinsics @ np.hstack([np.eye(3), np.array([[shift], [0], [0]])])
             for name, shift in _BASELINES.items()
         }
         to_raw = self.rectification.T
@@ -62,7 +63,7 @@ class Camera:
         matrices["Tr_velo_to_cam"] = to_raw @ np.array(_VELO_TO_CAM)
         matrices["Tr_imu_to_velo"] = np.array(_IMU_TO_VELO)
         matrices["Tr_cam_to_road"] = np.hstack(
-            [self.rectification, [[0.0], [-self.height_m], [0.0]]]
+            [self.rectification, np.array([[0.0], [-self.height_m], [0.0]])]
         )
         return Calibration(matrices)
 

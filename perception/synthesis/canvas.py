@@ -47,9 +47,7 @@ class Canvas:
         low, high = points.min(0), points.max(0)
         self.cover(low[0], low[1], high[0], high[1])
 
-    def polygon_fixed(
-        self, corners: NDArray[np.int32], color: tuple[float, float, float]
-    ) -> None:
+    def polygon_fixed(self, corners: NDArray[np.int32], color: tuple[float, float, float]) -> None:
         """As `polygon`, corners in 1/16 pixels; the caller reports the extent with `cover`."""
         cv2.fillConvexPoly(self.image, corners, color, cv2.LINE_AA, SHIFT)
         cv2.fillConvexPoly(self._scratch, corners, 255, cv2.LINE_8, SHIFT)
@@ -115,7 +113,7 @@ def outlines(
     found, _ = cv2.findContours(
         np.ascontiguousarray(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=origin
     )
-    sized = [(_enclosed(c), c[:, 0]) for c in found]
+    sized = [(_enclosed(c), c[:, 0]) for c in (f.astype(np.int32, copy=False) for f in found)]
     sized.sort(key=lambda row: -row[0])
     kept = [row for row in sized[: 1 if largest else None] if row[0] >= smallest]
     return tuple(c for _, c in kept), int(sum(n for n, _ in kept))

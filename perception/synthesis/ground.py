@@ -81,13 +81,13 @@ def paint_ground(canvas: Canvas, scene: Scene, shader: Shader, shadow: NDArray[n
     outside = road.outside(d, z)
     material = _material(road, d, outside)
     _outline(canvas, first, material)
-    slope = road.slope + road.curvature * depth
-    rows = _Rows(first, depth, road.x(depth, 0.0), np.sqrt(1 + slope * slope),
-                 camera.focal / depth, camera.cx, camera.shift_m)  # fmt: skip
+    s = depth.astype(np.float64)
+    stretch = np.sqrt(1 + (road.slope + road.curvature * s) ** 2)
+    rows = _Rows(first, depth, road.x(s, 0.0), stretch, camera.focal / s, camera.cx, camera.shift_m)
     image = _colored(scene, material, d, depth)
     _markings(image, road, rows, material)
     gain = _light(scene, shader, shadow[first:])
-    veil = shader.haze(depth)[:, None, None].astype(np.float32)
+    veil = shader.haze(s)[:, None, None].astype(np.float32)
     image *= gain
     image *= 1 - veil
     image += veil * np.array(scene.light.horizon, np.float32)
@@ -103,7 +103,8 @@ _CLASSES = np.array([0, 1, 2, 1, 2], np.uint8)  # by material: road, sidewalk, t
 
 def _outline(canvas: Canvas, first: int, material: NDArray[np.uint8]) -> None:
     """Adds road, sidewalk and terrain as elements, large pieces first: small ones lie inside."""
-    mask = np.zeros(canvas.image.shape[:2], np.uint8)
+    height, width = canvas.image.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
     classes = _CLASSES[material]
     pieces = []
     for index, label in enumerate(("road", "sidewalk", "terrain")):
@@ -111,7 +112,6 @@ def _outline(canvas: Canvas, first: int, material: NDArray[np.uint8]) -> None:
         for polygon in outlines(mask, (0, 0), largest=False)[0]:
             pieces.append((cv2.contourArea(polygon), label, polygon))
     pieces.sort(key=lambda row: -row[0])
-    height, width = mask.shape
     for area, label, polygon in pieces:
         canvas.elements.append(Element(label, (polygon,), (0, 0, width, height), int(area)))
 
@@ -152,22 +152,22 @@ def _colored(scene: Scene, material: NDArray[np.uint8], d: NDArray[np.float32],
     coarse = _sampled(tile, d, z, 9.0)
     fine = _sampled(noise(512, 2, 2), d, z, 90.0) * np.clip(9 / depth - 0.3, 0, 1)[:, None]
     texture = 1 + strength[material] * (coarse + fine)
-    return palette[material] * texture[:, :, None]
+    return (palette[material] * texture[:, :, None]).astype(np.float32, copy=False)
 
 
 def _sampled(tile: NDArray[np.float32], d: NDArray[np.float32], z: NDArray[np.float32],
              per_m: float) -> NDArray[np.float32]:  # fmt: skip
     """(R, W) a tile laid over the ground, `per_m` texels per metre."""
-    return cv2.remap(tile, d * np.float32(per_m), z * np.float32(per_m), cv2.INTER_LINEAR,
-                     borderMode=cv2.BORDER_WRAP)  # fmt: skip
+    sampled = cv2.remap(tile, d * np.float32(per_m), z * np.float32(per_m), cv2.INTER_LINEAR,
+                        borderMode=cv2.BORDER_WRAP)  # fmt: skip
+    return sampled.astype(np.float32, copy=False)
 
 
 def _light(scene: Scene, shader: Shader, shadow: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(R, W, 3) gain of the ground: sun, cast shadows, tint."""
     dark = 1 - (1 - shader.shadow) / 255 * shadow.astype(np.float32)
-    return dark[:, :, None] * (
-        scene.light.brightness * np.array(scene.light.tint, np.float32)
-    )
+    gain = scene.light.brightness * np.array(scene.light.tint)
+    return dark[:, :, None] * gain.astype(np.float32)
 
 
 # ------------------------------------------------------------------------------ markings
@@ -224,7 +224,7 @@ def _stripe(
     image: NDArray[np.float32], rows: _Rows, d: float, width: float, cover: Float,
     color: tuple[int, int, int], material: NDArray[np.uint8],
 ) -> None:  # fmt: skip
-    """Blends a stripe along the road into the asphalt rows, by the share of each pixel it covers."""
+    """Blends a stripe along the road into the asphalt, by the share of each pixel it covers."""
     worn = 0.88
     for near in (False, True):
         chosen = np.flatnonzero((cover > 0.004) & ((rows.depth < 14) == near))

@@ -76,8 +76,11 @@ def pedestrian(seed: int) -> Figure:
         back = -sign * swing * 0.8
         elbow = (0.24 * back, -1.12, sign * 0.25)
         hand = (0.45 * back + 0.08, -0.86, sign * 0.25)
-        limbs += [Limb((0, -1.40, sign * 0.19), 0.065, elbow, 0.05, top),
-                  Limb(elbow, 0.05, hand, 0.04, top), Limb(hand, 0.045, hand, 0.045, skin)]  # fmt: skip
+        limbs += [
+            Limb((0, -1.40, sign * 0.19), 0.065, elbow, 0.05, top),
+            Limb(elbow, 0.05, hand, 0.04, top),
+            Limb(hand, 0.045, hand, 0.045, skin),
+        ]
     hem = -0.62 if coat else -0.92
     limbs += [
         Limb((0, -1.36, 0), 0.175, (0, hem, 0), 0.165 if coat else 0.145, top),
@@ -106,10 +109,13 @@ def cyclist(seed: int) -> Figure:
                  sign * 0.12)  # fmt: skip
         hip = (-0.22, -0.96, sign * 0.09)
         knee = ((hip[0] + pedal[0]) / 2 + 0.22, (hip[1] + pedal[1]) / 2 - 0.06, sign * 0.12)
-        limbs += [Limb(hip, 0.105, knee, 0.075, legs), Limb(knee, 0.07, pedal, 0.05, legs),
-                  Limb(pedal, 0.05, (pedal[0] + 0.12, pedal[1] + 0.01, pedal[2]), 0.045, shoe),
-                  Limb((0.10, -1.42, sign * 0.17), 0.06, (0.28, -1.2, sign * 0.22), 0.05, top),
-                  Limb((0.28, -1.2, sign * 0.22), 0.05, (0.44, -1.06, sign * 0.22), 0.04, skin)]  # fmt: skip
+        limbs += [
+            Limb(hip, 0.105, knee, 0.075, legs),
+            Limb(knee, 0.07, pedal, 0.05, legs),
+            Limb(pedal, 0.05, (pedal[0] + 0.12, pedal[1] + 0.01, pedal[2]), 0.045, shoe),
+            Limb((0.10, -1.42, sign * 0.17), 0.06, (0.28, -1.2, sign * 0.22), 0.05, top),
+            Limb((0.28, -1.2, sign * 0.22), 0.05, (0.44, -1.06, sign * 0.22), 0.04, skin),
+        ]
     limbs += [
         Limb((0.08, -1.40, 0), 0.16, (-0.20, -0.98, 0), 0.145, top),
         Limb((0.12, -1.5, 0), 0.06, (0.16, -1.56, 0), 0.06, skin),

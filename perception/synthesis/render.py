@@ -18,7 +18,7 @@ from perception.synthesis.movers import (
     paint_vehicle,
     placed,
 )
-from perception.synthesis.scene import Actor, Prop, Scene
+from perception.synthesis.scene import Prop, Scene
 from perception.synthesis.scenery import paint_prop
 from perception.synthesis.shading import Shader
 from perception.synthesis.textures import noise
@@ -121,7 +121,7 @@ def _shadows(scene: Scene) -> NDArray[np.uint8]:
             angles = np.arange(12) * np.pi / 6
             ring = np.stack([np.cos(angles), np.sin(angles)], 1) * prop.height * 0.3
             _cast(mask, scene, center + ring)
-    return cv2.blur(mask, (5, 3))
+    return cv2.blur(mask, (5, 3)).astype(np.uint8, copy=False)
 
 
 def _cast(mask: NDArray[np.uint8], scene: Scene, ground: Float) -> None:
@@ -139,7 +139,7 @@ def _exposed(image: NDArray[np.uint8], scene: Scene) -> NDArray[np.uint8]:
     """Lens blur and sensor noise."""
     blur = scene.light.blur * scene.camera.focal / 721.5
     if blur > 0.25:
-        image = cv2.GaussianBlur(image, (3, 3), blur)
+        image = cv2.GaussianBlur(image, (3, 3), blur).astype(np.uint8, copy=False)
     rng = np.random.default_rng([scene.seed, 2])
     grain = rng.normal(0, scene.light.noise, image.shape[:2]).astype(np.float32)
     return np.clip(image + grain[:, :, None], 0, 255).astype(np.uint8)

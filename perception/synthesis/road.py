@@ -104,9 +104,7 @@ class Road:
         return None
 
 
-def _joined(
-    a: NDArray[np.float32], b: NDArray[np.float32], side: SideRoad
-) -> NDArray[np.float32]:
+def _joined(a: NDArray[np.float32], b: NDArray[np.float32], side: SideRoad) -> NDArray[np.float32]:
     """Signed distance to the union of two roads with rounded corners between them."""
     radius = np.float32(side.radius)
     corner = np.hypot(np.maximum(radius - a, 0), np.maximum(radius - b, 0))
@@ -160,20 +158,23 @@ def _lines(
     center = (226, 184, 60) if rng.random() < 0.2 else white
     lines = []
     kind = rng.random()
-    if category == "umm" and kind < 0.6 or category == "um" and kind < 0.15:
+    if (category == "umm" and kind < 0.6) or (category == "um" and kind < 0.15):
         lines += [Line(middle - 0.12, color=center), Line(middle + 0.12, color=center)]
     elif kind < 0.45:
         lines.append(Line(middle, 0.14, color=center))
     else:
         lines.append(Line(middle, 0.14, on, off, phase, center))
-    inner = [middle + k * lane for k in range(1, own)] + [middle - k * lane for k in range(1, other)]
+    inner = [middle + k * lane for k in range(1, own)] + [
+        middle - k * lane for k in range(1, other)
+    ]
     lines += [Line(d, 0.13, on, off, phase, white) for d in inner]
     edges = rng.random() < 0.6
     for d, width, sign in (
         (middle + own * lane, parking[1], -1), (middle - other * lane, parking[0], 1)
     ):  # fmt: skip
         if width:
-            lines.append(Line(d, 0.12, *((0, 0) if rng.random() < 0.5 else (1.0, 1.0)), 0, white))
+            dash = 0.0 if rng.random() < 0.5 else 1.0
+            lines.append(Line(d, 0.12, dash, dash, 0.0, white))
         elif edges:
             lines.append(Line(d + sign * 0.25, 0.12, color=white))
     return tuple(lines)

@@ -13,6 +13,7 @@ from perception.synthesis.scene import Prop
 from perception.synthesis.shading import Shader
 from perception.synthesis.textures import crown
 
+Triple = tuple[float, float, float]
 _WALLS = ((196, 176, 148), (178, 96, 72), (214, 204, 186), (160, 150, 140), (206, 182, 120),
           (186, 120, 92), (150, 158, 164), (224, 218, 206), (170, 138, 112))  # fmt: skip
 
@@ -26,7 +27,7 @@ def paint_prop(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop) -> No
     elif prop.kind in ("tree", "bush"):
         _tree(canvas, camera, shader, prop, rng)
     elif prop.kind in ("fence", "wall", "hedge"):
-        _barrier(canvas, camera, shader, prop, rng)
+        _barrier(canvas, camera, shader, prop)
     else:
         _pole(canvas, camera, shader, prop, rng)
 
@@ -48,8 +49,8 @@ def _upright(a: tuple[float, float], b: tuple[float, float], low: float, high: f
                      [a[0], -high, a[1]]])  # fmt: skip
 
 
-def _gain(shader: Shader, a: tuple[float, float], b: tuple[float, float], towards: tuple[float, float]
-          ) -> float:  # fmt: skip
+def _gain(shader: Shader, a: tuple[float, float], b: tuple[float, float],
+          towards: tuple[float, float]) -> float:  # fmt: skip
     """Light on an upright wall from a to b whose outside looks to `towards` (x, z)."""
     normal = np.array([-(b[1] - a[1]), 0.0, b[0] - a[0]])
     normal = normal / max(float(np.linalg.norm(normal)), 1e-9)
@@ -111,7 +112,7 @@ def billboard(canvas: Canvas, shader: Shader, shade: np.ndarray, alpha: np.ndarr
               rgb: Float, gain: float, depth: float) -> None:  # fmt: skip
     """Paints a picture that faces the camera into the box (2, 2) of pixels."""
     height, width = canvas.image.shape[:2]
-    x1, y1, x2, y2 = (*box[0], *box[1])
+    x1, y1, x2, y2 = box.ravel().tolist()
     a, b = max(int(np.floor(x1)), 0), max(int(np.floor(y1)), 0)
     c, d = min(int(np.ceil(x2)) + 1, width), min(int(np.ceil(y2)) + 1, height)
     if a >= c or b >= d:
@@ -128,7 +129,9 @@ def billboard(canvas: Canvas, shader: Shader, shade: np.ndarray, alpha: np.ndarr
                        [0, scale_y, (b + 0.5 - y1) * scale_y - 0.5]])  # fmt: skip
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     opaque = cv2.warpAffine(alpha, matrix, (c - a, d - b), flags=flags)
-    shade = cv2.warpAffine(shade, matrix, (c - a, d - b), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    shade = cv2.warpAffine(
+        shade, matrix, (c - a, d - b), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
     lit = np.array(shader.color(tuple(rgb.tolist()), gain, depth))
     horizon = np.array(shader.light.horizon) * float(shader.haze(depth))
     picture = shade[:, :, None] * (lit - horizon).astype(np.float32) + horizon.astype(np.float32)
@@ -138,8 +141,7 @@ def billboard(canvas: Canvas, shader: Shader, shade: np.ndarray, alpha: np.ndarr
     canvas.stamp(a, b, np.where(opaque > 127, 255, 0).astype(np.uint8))
 
 
-def _barrier(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop, rng: np.random.Generator
-             ) -> None:  # fmt: skip
+def _barrier(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop) -> None:
     near, far = prop.near, prop.far
     gain = _gain(shader, near, far, (near[0] - prop.side * 10, near[1]))
     if prop.kind == "hedge":
@@ -184,8 +186,8 @@ def _pole(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop, rng: np.ra
         canvas.finish("traffic light")
 
 
-def _bar(canvas: Canvas, camera: Camera, shader: Shader, start: tuple[float, float, float],
-         end: tuple[float, float, float], radius: float, rgb: tuple[float, float, float]) -> None:  # fmt: skip
+def _bar(canvas: Canvas, camera: Camera, shader: Shader, start: Triple, end: Triple,
+         radius: float, rgb: Triple) -> None:  # fmt: skip
     """A round bar seen from the side: two tones."""
     pixels, depth = camera.project(np.array([start, end]))
     along = pixels[1] - pixels[0]
@@ -197,10 +199,11 @@ def _bar(canvas: Canvas, camera: Camera, shader: Shader, start: tuple[float, flo
     canvas.polygon(corners, shader.color(rgb, gain * 0.75, float(depth[0])))
     if half > 1.5:
         side = np.sign(shader.light.sun[0]) * (1 if normal[0] > 0 else -1)
-        lit = np.array([pixels[0] + normal * half * 0.1 * side, pixels[0] + normal * half * 0.8 * side,
-                        pixels[1] + normal * half * 0.8 * side, pixels[1] + normal * half * 0.1 * side])  # fmt: skip
-        cv2.fillConvexPoly(canvas.image, np.rint(lit * (1 << SHIFT)).astype(np.int32),
-                           shader.color(rgb, gain * 1.1, float(depth[0])), cv2.LINE_AA, SHIFT)  # fmt: skip
+        inner, outer = normal * (half * 0.1 * side), normal * (half * 0.8 * side)
+        lit = np.array([pixels[0] + inner, pixels[0] + outer, pixels[1] + outer, pixels[1] + inner])
+        color = shader.color(rgb, gain * 1.1, float(depth[0]))
+        fixed = np.rint(lit * (1 << SHIFT)).astype(np.int32)
+        cv2.fillConvexPoly(canvas.image, fixed, color, cv2.LINE_AA, SHIFT)
 
 
 def _disc(x: float, y: float, z: float, radius: float, corners: int, turn: float = 0.0) -> Float:

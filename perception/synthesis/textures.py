@@ -1,4 +1,4 @@
-"""Procedural textures, made once per process from fixed numbers: noise, foliage, facades, clouds."""
+"""Procedural textures, made once per process from fixed numbers."""
 
 from __future__ import annotations
 

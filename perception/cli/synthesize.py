@@ -1,0 +1,125 @@
+"""`perception synthesize`: renders street scenes with labels in four formats."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from perception.errors import UsageError
+
+EPILOG = """
+Every frame is a street of its own: road with markings, kerbs and sidewalks, buildings, trees,
+signs, parked and driving vehicles, pedestrians and cyclists. Below OUT:
+
+  kitti_road/training/{image_2,gt_image_2,calib}     road and ego lane, categories um, umm, uu
+  kitti_object/training/{image_2,label_2,calib}      2D and 3D boxes
+  cityscapes/{leftImg8bit,gtFine}/{train,val}        polygons, labelIds, instanceIds
+  labelme/{train,val}                                the same polygons for labelme
+
+The pictures are hard links to one file. Frame i depends on the seed and i alone, whatever the
+number of workers. A second call with the same settings finds its frames and does nothing.
+
+example:
+  perception synthesize streets --frames 400 --val-frames 60 --seed 0 --size 416x128
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.epilog = EPILOG
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write into")
+    parser.add_argument("--frames", type=int, default=100, metavar="N",
+                        help="number of frames in all (default 100)")  # fmt: skip
+    parser.add_argument("--val-frames", type=int, metavar="N",
+                        help="how many of them, the last ones, are for validation "
+                        "(default: a fifth)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="S",
+                        help="another seed is another set of streets (default 0)")  # fmt: skip
+    parser.add_argument(
+        "--size", default="1242x375", metavar="WxH",
+        help="picture size; the field of view stays KITTI's (default 1242x375)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, metavar="N",
+        help="processes (default: one per core); changes nothing but the time",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true",
+                        help="replace the frames of an earlier run in OUT")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes the frames and says what was made."""
+    from perception.synthesis.dataset import Request, synthesize
+
+    width, height = _size(args.size)
+    val = args.frames // 5 if args.val_frames is None else args.val_frames
+    _at_least("--frames", args.frames, 1)
+    _at_least("--seed", args.seed, 0)
+    _at_least("--val-frames", val, 0)
+    if val > args.frames:
+        raise UsageError(
+            "--val-frames", found=str(val), expected=f"at most --frames, {args.frames}",
+            do="They are part of the frames; ask for more frames.",
+        )  # fmt: skip
+    workers = args.workers if args.workers is not None else len(os.sched_getaffinity(0))
+    _at_least("--workers", workers, 1)
+    request = Request(args.frames, val, args.seed, width, height)
+    started = time.perf_counter()
+    with _bar(args.frames) as progress:
+        made = synthesize(args.out, request, workers=workers, overwrite=args.overwrite,
+                          progress=progress)  # fmt: skip
+    seconds = time.perf_counter() - started
+    if made.already_there:
+        print(f"{args.out}: {args.frames} frames of these settings are there already")
+    else:
+        rate = f"{seconds:.1f} s ({args.frames / seconds:.1f} frames/s)"
+        print(f"{args.out}: {made.train} training and {made.val} validation frames of "
+              f"{width}x{height} in {rate}")  # fmt: skip
+    return 0
+
+
+class _bar:  # noqa: N801 - used like a function
+    """A progress bar on a terminal's stderr; calling it sets the number of frames done."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self.progress = Progress(
+            *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(),
+            console=console, disable=not console.is_terminal, transient=True,
+        )  # fmt: skip
+        self.task = self.progress.add_task("frames", total=total)
+
+    def __enter__(self) -> _bar:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, done: int) -> None:
+        self.progress.update(self.task, completed=done)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height from "1242x375"."""
+    words = text.lower().split("x")
+    if len(words) != 2 or not all(w.isdecimal() for w in words):
+        raise UsageError("--size", found=text, expected="WIDTHxHEIGHT", do="E.g. --size 1242x375.")
+    width, height = int(words[0]), int(words[1])
+    if not (64 <= width <= 8192 and 32 <= height <= 8192):
+        raise UsageError(
+            "--size", found=text, expected="64x32 to 8192x8192 pixels", do="Choose another size."
+        )
+    return width, height
+
+
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise UsageError(
+            option, found=str(value), expected=f"at least {least}", do="Give a larger number."
+        )

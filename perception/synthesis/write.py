@@ -1,0 +1,133 @@
+"""Writes one synthetic frame as KITTI road, KITTI object, Cityscapes and labelme.
+
+    OUT/kitti_road/training/{image_2,gt_image_2,calib}      um_000012.png, um_road_, um_lane_
+    OUT/kitti_object/training/{image_2,label_2,calib}       000012.png, .txt
+    OUT/cityscapes/{leftImg8bit,gtFine}/{train,val}/um/     um_000012_000000_leftImg8bit.png ...
+    OUT/labelme/{train,val}/                                um_000012.png, .json
+
+The number is the frame's, the same everywhere; the "city" of Cityscapes is KITTI's road category.
+The picture is stored once and hard-linked into the other folders (copied where links do not work).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.formats.kitti_calib import format_calibration
+from perception.formats.kitti_object import format_labels
+from perception.structures import RoadLabel, Shape
+from perception.synthesis.annotate import Labels
+from perception.synthesis.scene import Scene
+
+FOLDERS = ("kitti_road", "kitti_object", "cityscapes", "labelme")
+LABELME_VERSION = "5.5.0"
+
+
+def frame_key(scene: Scene, index: int) -> str:
+    """KITTI road's name of a frame, e.g. um_000012; also labelme's."""
+    return f"{scene.road.category}_{index:06d}"
+
+
+def write_frame(
+    out: Path, part: str, index: int, scene: Scene, image: NDArray[np.uint8], labels: Labels
+) -> str:
+    """Writes every file of a frame of `part` (train or val) below `out`; returns its key."""
+    key, number, city = frame_key(scene, index), f"{index:06d}", scene.road.category
+    road = out / "kitti_road" / "training"
+    boxes = out / "kitti_object" / "training"
+    stem = f"{part}/{city}/{city}_{number}_000000"
+    picture = road / "image_2" / f"{key}.png"
+    _write_png(picture, image)
+    _link(picture, boxes / "image_2" / f"{number}.png")
+    _link(picture, out / "cityscapes" / "leftImg8bit" / f"{stem}_leftImg8bit.png")
+    _link(picture, out / "labelme" / part / f"{key}.png")
+
+    calibration = road / "calib" / f"{key}.txt"
+    _write(calibration, format_calibration(scene.camera.calibration()).encode())
+    _link(calibration, boxes / "calib" / f"{number}.txt")
+    _write_png(road / "gt_image_2" / f"{city}_road_{number}.png",
+                _road_picture(labels.road, labels.road.road))  # fmt: skip
+    if labels.road.lane is not None:
+        _write_png(road / "gt_image_2" / f"{city}_lane_{number}.png",
+                    _road_picture(labels.road, labels.road.lane))  # fmt: skip
+    _write(boxes / "label_2" / f"{number}.txt", format_labels(labels.boxes).encode())
+
+    fine = out / "cityscapes" / "gtFine"
+    _write_png(fine / f"{stem}_gtFine_labelIds.png", labels.ids)
+    _write_png(fine / f"{stem}_gtFine_instanceIds.png", labels.instances)
+    size = scene.camera.size
+    _write_compact(fine / f"{stem}_gtFine_polygons.json", _polygons(labels.shapes, size))
+    _write_compact(out / "labelme" / part / f"{key}.json",
+                   _labelme(labels.shapes, f"{key}.png", size))  # fmt: skip
+    return key
+
+
+def write_split(out: Path, part: str, keys: list[str]) -> None:
+    """Lists of the frames of a split, for the formats that have no folder per split."""
+    lines = "".join(f"{key}\n" for key in keys)
+    _write(out / "kitti_road" / "splits" / f"{part}.txt", lines.encode())
+    numbers = "".join(f"{key.split('_')[1]}\n" for key in keys)
+    _write(out / "kitti_object" / "splits" / f"{part}.txt", numbers.encode())
+
+
+def _road_picture(label: RoadLabel, positive: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """(H, W, 3) KITTI's colours: magenta road, red the rest, black where unsure."""
+    picture = np.zeros((*positive.shape, 3), np.uint8)
+    picture[..., 0] = label.valid.view(np.uint8) * 255
+    picture[..., 2] = (label.valid & positive).view(np.uint8) * 255
+    return picture
+
+
+def _polygons(shapes: tuple[Shape, ...], size: tuple[int, int]) -> dict[str, object]:
+    """Cityscapes' polygon file."""
+    objects = [
+        {"label": "car" if s.label == "van" else s.label, "polygon": s.points.astype(int).tolist()}
+        for s in shapes
+    ]
+    return {"imgHeight": size[0], "imgWidth": size[1], "objects": objects}
+
+
+def _labelme(shapes: tuple[Shape, ...], image: str, size: tuple[int, int]) -> dict[str, object]:
+    """labelme's file; points are continuous there, so a pixel index becomes its middle."""
+    records = [
+        {"label": s.label, "points": (s.points + 0.5).tolist(), "group_id": s.group_id,
+         "description": s.description, "shape_type": s.type, "flags": {}, "mask": None}
+        for s in shapes
+    ]  # fmt: skip
+    return {"version": LABELME_VERSION, "flags": {}, "shapes": records, "imagePath": image,
+            "imageData": None, "imageHeight": size[0], "imageWidth": size[1]}  # fmt: skip
+
+
+def _write_compact(path: Path, value: object) -> None:
+    """JSON on one line; thousands of points would be thousands of lines."""
+    _write(path, (json.dumps(value, separators=(",", ":")) + "\n").encode())
+
+
+def _write_png(path: Path, image: NDArray[Any]) -> None:
+    """(H, W) or RGB (H, W, 3) pixels, compressed for speed."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _write(path, cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file of the staging folder: not synced on its own, as the folder moves when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def _link(source: Path, target: Path) -> None:
+    """`target` becomes a second name of `source`, or a copy where links do not work."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
