@@ -4,7 +4,39 @@ They take the arguments of the dispatcher's ops (`torch.ops.perception`), which 
 in `perception.ops` have checked and brought into one form.
 """
 
+from perception.ops.reference.boxes import (
+    box_iou,
+    box_iou_backward,
+    complete_box_iou,
+    complete_box_iou_backward,
+    distance_box_iou,
+    distance_box_iou_backward,
+    generalized_box_iou,
+    generalized_box_iou_backward,
+)  # fmt: skip
+from perception.ops.reference.deform_conv import deform_conv2d, deform_conv2d_backward
+from perception.ops.reference.deform_pool import (
+    deform_ps_roi_pool,
+    deform_ps_roi_pool_backward,
+    deform_roi_pool,
+    deform_roi_pool_backward,
+)  # fmt: skip
 from perception.ops.reference.rezoom import rezoom, rezoom_backward
-from perception.ops.reference.suppression import nms
+from perception.ops.reference.rotated import box_iou_rotated
+from perception.ops.reference.suppression import (
+    batched_nms,
+    box_voting,
+    nms,
+    nms_padded,
+    nms_rotated,
+    soft_nms,
+)  # fmt: skip
 
-__all__ = ["nms", "rezoom", "rezoom_backward"]
+__all__ = [
+    "batched_nms", "box_iou", "box_iou_backward", "box_iou_rotated", "box_voting",
+    "complete_box_iou", "complete_box_iou_backward", "deform_conv2d", "deform_conv2d_backward",
+    "deform_ps_roi_pool", "deform_ps_roi_pool_backward", "deform_roi_pool",
+    "deform_roi_pool_backward", "distance_box_iou", "distance_box_iou_backward",
+    "generalized_box_iou", "generalized_box_iou_backward", "nms", "nms_padded", "nms_rotated",
+    "rezoom", "rezoom_backward", "soft_nms",
+]  # fmt: skip

@@ -27,3 +27,11 @@ def image_indices(rois: Tensor, images: int) -> Tensor:
 def weighted(value: Tensor, weight: Tensor) -> Tensor:
     """`value * weight`, but 0 where the weight is 0, also for infinite and NaN values."""
     return torch.where(weight != 0, value, torch.zeros_like(value)) * weight
+
+
+def in_format_of(features: Tensor, result: Tensor) -> Tensor:
+    """`result` in the memory format of the features: channels-last if they are that alone."""
+    last = features.is_contiguous(memory_format=torch.channels_last)
+    if last and not features.is_contiguous():
+        return result.contiguous(memory_format=torch.channels_last)
+    return result.contiguous()
