@@ -70,14 +70,12 @@ class PixelShuffle(nn.Module):
 class Deconv(nn.Module):
     """A transposed convolution with kernel 2 * factor that starts as a bilinear resize."""
 
-    def __init__(self, channels: int, factor: int, *, padding: int | None = None) -> None:
+    def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
         if factor > 1 and factor % 2:
             raise ValueError(f"factor must be 1 or even, got {factor}")
         kernel, pad = (2 * factor, factor // 2) if factor > 1 else (1, 0)
-        self.conv = nn.ConvTranspose2d(
-            channels, channels, kernel, factor, pad if padding is None else padding, bias=False
-        )
+        self.conv = nn.ConvTranspose2d(channels, channels, kernel, factor, pad, bias=False)
         bilinear_(self.conv.weight)
 
     def forward(self, features: Tensor, size: Size) -> Tensor:

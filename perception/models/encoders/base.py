@@ -117,6 +117,15 @@ class Encoder(nn.Module, ABC):
         return type(self).__name__
 
 
+def stage_slices(layers: nn.Sequential, ends: dict[int, str]) -> dict[str, Sequence[nn.Module]]:
+    """The layers of each stage, given the index of the last layer of each."""
+    starts = [0, *(end + 1 for end in ends)]
+    return {
+        name: list(layers)[start : end + 1]
+        for start, (end, name) in zip(starts, ends.items(), strict=False)
+    }
+
+
 def check_output_stride(stride: int) -> None:
     """Raises a `PerceptionError` unless `stride` is 8, 16 or 32."""
     if stride not in OUTPUT_STRIDES:

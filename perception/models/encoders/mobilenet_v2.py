@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from perception.models.encoders.base import Dilation, Encoder
+from perception.models.encoders.base import Dilation, Encoder, stage_slices
 from perception.models.layers import Padding, conv2d, conv_bn
 
 BLOCKS = (  # expansion, channels, blocks, stride of the first
@@ -87,11 +87,7 @@ class MobileNetV2(Encoder):
 
     def stages(self) -> dict[str, Sequence[nn.Module]]:
         """The layers of each stage."""
-        ends = [-1, *_ENDS]
-        return {
-            name: [self.features[i] for i in range(before + 1, end + 1)]
-            for before, (end, name) in zip(ends, _ENDS.items(), strict=False)
-        }
+        return stage_slices(self.features, _ENDS)
 
     def _describe(self) -> str:
         return f"MobileNetV2 of width {self.width}"

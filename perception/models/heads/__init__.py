@@ -2,8 +2,8 @@
 
 from perception.models.heads.base import Head
 from perception.models.heads.fastbox import FastBox
-from perception.models.heads.fcn import RoadFCN
 from perception.models.heads.multinet_fastbox import MultiNetFastBox
+from perception.models.heads.road import RoadFCN
 from perception.models.heads.semantic import DeepLab
 
 __all__ = ["DeepLab", "FastBox", "Head", "MultiNetFastBox", "RoadFCN"]

@@ -7,18 +7,15 @@ Long et al., Fully Convolutional Networks, CVPR 2015; Teichmann et al., MultiNet
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from perception.errors import PerceptionError
-from perception.models.encoders.base import initialise
-from perception.models.heads.base import Head, choose
+from perception.models.heads.base import Head
 from perception.models.heads.dense import (
     DenseOutput,
     Weights,
@@ -27,10 +24,9 @@ from perception.models.heads.dense import (
     class_weights,
     dense_loss,
 )
-from perception.models.initialisation import truncated_he_
-from perception.models.layers import Size, conv_bn, resize
+from perception.models.heads.fcn_decoder import CaffeFCNDecoder, FCNDecoder
+from perception.models.layers import Size
 from perception.models.losses import ReduceCount, identity, probabilities
-from perception.models.upsampling import upsample
 
 if TYPE_CHECKING:
     from perception.data.batch import Batch
@@ -52,6 +48,8 @@ class RoadFCN(Head):
         losses: factors of `cross_entropy`, `focal`, `dice`, `lovasz`.
         class_weights: [background, road], or None.
         lovasz_step: computes the Lovász term on every n-th row and column.
+        crops: offsets at which the skips and the last map are cut, as in the FCN authors' Caffe
+            models: [5, 9, 31] with 100 pixels of padding around the image; else nothing is padded.
     """
 
     task = "road"
@@ -70,16 +68,25 @@ class RoadFCN(Head):
         losses: Mapping[str, float] | None = None,
         class_weights: Weights = None,
         lovasz_step: int = 1,
+        crops: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.masks = checked_masks(masks, "head.road")
         self.terms = checked_terms(losses or {"cross_entropy": 1.0}, "head.road")
         self.lovasz_step = lovasz_step
         self._set_class_weights(class_weights)
-        self.decoder = FCNDecoder(
-            channels, strides, (deep, *skips), classes=2 if masks == "softmax" else 1,
-            width=width, upsampling=upsampling, skip_scale=skip_scale, setting="head.road",
-        )  # fmt: skip
+        names, count = (deep, *skips), 2 if masks == "softmax" else 1
+        if crops is None:
+            self.decoder = FCNDecoder(
+                channels, strides, names, classes=count, width=width, upsampling=upsampling,
+                skip_scale=skip_scale, setting="head.road",
+            )  # fmt: skip
+        else:
+            self._check_crops(crops, names, width, upsampling)
+            self.decoder = CaffeFCNDecoder(
+                channels, strides, names, classes=count, crops=crops, skip_scale=skip_scale,
+                setting="head.road",
+            )  # fmt: skip
 
     def forward(self, features: dict[str, Tensor], size: Size) -> DenseOutput:
         """Logits of every pixel."""
@@ -110,78 +117,14 @@ class RoadFCN(Head):
                                   do="Set masks to softmax, or remove the weights.")  # fmt: skip
         self.register_buffer("class_weights", table, persistent=False)
 
-
-class FCNDecoder(nn.Module):
-    """Adds up features from coarse to fine and scores every pixel.
-
-    Args:
-        channels, strides: of the encoder's features, by name.
-        names: the features to read, from coarse to fine.
-        classes: scores per pixel.
-        width, upsampling, skip_scale: see `RoadFCN`.
-        setting: where the settings stand, for messages.
-    """
-
-    def __init__(
-        self,
-        channels: Mapping[str, int],
-        strides: Mapping[str, int],
-        names: Sequence[str],
-        *,
-        classes: int,
-        width: int = 0,
-        upsampling: str = "resize_conv",
-        skip_scale: float = 1.0,
-        setting: str = "head",
+    @staticmethod
+    def _check_crops(
+        crops: Sequence[int], names: Sequence[str], width: int, upsampling: str
     ) -> None:
-        super().__init__()
-        self.names = tuple(names)
-        inner = width or classes
-        sizes = [choose(channels, name, f"{setting}.skips") for name in names]
-        self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(size, inner, 1, bias=False), nn.BatchNorm2d(inner)) if width
-            else nn.Conv2d(size, inner, 1)
-            for size in sizes
-        )  # fmt: skip
-        real = [strides[name] for name in names]
-        self.steps = nn.ModuleList(
-            upsample(upsampling, inner, coarse // fine, setting) if coarse > fine
-            else nn.Module()
-            for coarse, fine in pairwise(real)
-        )  # fmt: skip
-        if width:
-            self.score: nn.Module = nn.Sequential(
-                conv_bn(width, width, 3), nn.Conv2d(width, classes, 1)
-            )
-        else:
-            self.score = nn.Identity()
-        self.joined = bool(width)
-        # a plain resize is the checkerboard-free last step; a 3x3 at full size would only blur it
-        self.last = (
-            None
-            if upsampling == "resize_conv"
-            else upsample(upsampling, classes, real[-1], setting)
-        )
-        self._initialise(skip_scale)
-
-    def forward(self, features: dict[str, Tensor], size: Size) -> Tensor:
-        """Features by name -> (N, classes, *size) logits, float32."""
-        x = self.laterals[0](features[self.names[0]])
-        for name, lateral, step in zip(self.names[1:], self.laterals[1:], self.steps, strict=True):
-            skip = lateral(features[name])
-            x = F.relu(x) if self.joined else x
-            same = x.shape[2:] == skip.shape[2:]
-            x = skip + (x if same else step(x, (skip.shape[2], skip.shape[3])))
-        x = self.score(F.relu(x) if self.joined else x)
-        return resize(x.float(), size) if self.last is None else self.last(x, size).float()
-
-    def _initialise(self, skip_scale: float) -> None:
-        self.score.apply(initialise)
-        factor = 2.0
-        for lateral in self.laterals:
-            conv = lateral[0] if isinstance(lateral, nn.Sequential) else lateral
-            assert isinstance(conv, nn.Conv2d)
-            truncated_he_(conv.weight, factor=factor)
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
-            factor *= skip_scale
+        if width or upsampling != "deconv" or len(crops) != len(names):
+            raise PerceptionError(
+                "head.road.crops",
+                found=f"{len(crops)} offsets with upsampling {upsampling} and width {width}",
+                expected=f"{len(names)} offsets with upsampling deconv and width 0",
+                do="Give one offset per skip and one for the image.",
+            )  # fmt: skip
