@@ -15,6 +15,7 @@ from perception.errors import PerceptionError, UsageError
 
 VERBS = {
     "synthesize": "render street scenes with labels in four formats",
+    "prepare": "verify a data set: what is there, missing, damaged",
     "doctor": "report what this installation can do",
     "score": "score predictions of any model with a benchmark's own numbers",
     "compare": "say whether the difference of two scores is more than noise",

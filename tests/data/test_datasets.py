@@ -54,17 +54,18 @@ def synthetic(root):
     road = np.zeros((40, 60), bool)
     road[:, :30] = True
     ids = np.where(road, 7, 23).astype(np.uint8)
-    for category, number in (("um", "000000"), ("uu", "000009")):
+    for part, category, number in (("train", "um", "000000"), ("val", "uu", "000001")):
+        name = f"{part}/{category}/{category}_{number}_000000"
+        write_image(root / f"cityscapes/leftImg8bit/{name}_leftImg8bit.png", image)
+        write_image(root / f"cityscapes/gtFine/{name}_gtFine_labelIds.png", ids)
+        write_image(root / f"cityscapes/gtFine/{name}_gtFine_instanceIds.png", ids)
         base = root / "kitti_road/training"
-        write_image(base / f"image_2/{category}_{number}.png", image)
         write_label(base / f"gt_image_2/{category}_road_{number}.png", RoadLabel(road, road | True))
         (base / "calib").mkdir(exist_ok=True)
         (base / f"calib/{category}_{number}.txt").write_text("P2: 1 0 0 0 0 1 0 0 0 0 1 0\n")
         labels = root / f"kitti_object/training/label_2/{number}.txt"
         labels.parent.mkdir(parents=True, exist_ok=True)
         write_labels(labels, Boxes.of([[10, 10, 30, 30]], ["Car"]))
-        name = f"cityscapes/gtFine/train/synthetic/synthetic_000000_{number}_gtFine_labelIds.png"
-        write_image(root / name, ids)
     return root
 
 
@@ -78,7 +79,7 @@ def test_one_frame_can_carry_all_three_labels(tmp_path):
 
     batch = made.stream(seed=0, workers=0).batch(0)
 
-    assert (made.train.frames[0].key, made.val.frames[0].key) == ("um_000000", "uu_000009")
+    assert (made.train.frames[0].key, made.val.frames[0].key) == ("um_000000", "uu_000001")
     assert batch.road[0, 0].tolist() == [1] * 30 + [0] * 30
     assert batch.semantic[0, 0].tolist() == [0] * 30 + [10] * 30  # road, sky
     assert batch.boxes[0].xyxy.tolist() == [[10, 10, 30, 30]]

@@ -1,0 +1,130 @@
+"""`perception prepare`: exactly what is missing or damaged, in one line each."""
+
+import json
+
+import numpy as np
+import pytest
+
+from perception.cli import main
+from perception.files import write_image
+from perception.formats.manifest import load_manifest
+from perception.formats.verify import verify
+from tests.data.folders import camvid
+
+LINE = "Car 0.00 0 -1.57 10 10 30 30 1.5 1.6 3.9 1.8 1.5 8.4 0.0"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return camvid(tmp_path / "camvid")
+
+
+def kitti(root, lines=(LINE,), size=(40, 60)):
+    for number, line in enumerate(lines):
+        write_image(root / f"training/image_2/{number:06d}.jpg", np.zeros((*size, 3), np.uint8))
+        (root / "training/label_2").mkdir(exist_ok=True)
+        (root / f"training/label_2/{number:06d}.txt").write_text(line + "\n")
+    return root
+
+
+def damage(name, root, split="all", **options):
+    return verify(load_manifest(name), root, [split], **options).damage
+
+
+def test_a_whole_folder_has_no_damage_and_exit_code_0(tmp_path, capsys):
+    code = main(
+        ["prepare", "kitti_object", "--root", str(kitti(tmp_path, [LINE] * 3)), "--workers", "1"]
+    )
+
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "  train                  3 of 7000 frames\n" in printed
+    assert printed.endswith("3 of 7481 frames, nothing damaged\n")
+
+
+def test_truncated_images_and_labels_are_named(root):
+    for path in ("train/A_000.png", "trainannot/A_001.png"):
+        (root / path).write_bytes((root / path).read_bytes()[:-20])
+
+    found = damage("camvid", root, str(root / "all.txt"))
+
+    assert len(found) == 2
+    assert "train/A_000.png: found" in found[0]
+    assert "trainannot/A_001.png: found" in found[1]
+
+
+def test_a_png_with_a_flipped_byte_is_named(root):
+    path = root / "train/A_000.png"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+    (line,) = damage("camvid", root, str(root / "all.txt"))
+
+    assert "train/A_000.png: found" in line
+
+
+def test_a_mask_of_another_size_is_named(root):
+    write_image(root / "trainannot/A_002.png", np.zeros((12, 16), np.uint8))
+
+    (line,) = damage("camvid", root, str(root / "all.txt"))
+
+    assert line.endswith("A_002.png: found 16x12 pixels, expected the size of its image, 32x24")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (LINE.rsplit(" ", 1)[0], "000001.txt, line 1: found 14 fields, expected 15 fields"),
+        (
+            LINE.replace("30 30", "5 5"),
+            "000001.txt, box 1: found corners 10 10 5 5, expected a box",
+        ),
+        (LINE.replace("10 10 30 30", "70 10 90 30"), "expected a box inside 60x40 pixels"),
+    ],
+)
+def test_a_wrong_label_line_is_named(tmp_path, line, message):
+    (found,) = damage("kitti_object", kitti(tmp_path, [LINE, line]))
+
+    assert message in found
+
+
+def test_missing_labels_are_damage_and_missing_frames_are_not(root, tmp_path, capsys):
+    (root / "trainannot/A_003.png").unlink()
+    (root / "all.txt").write_text("A_000\nA_001\nA_003\nA_007\nA_008\nB_1\n")
+    file = tmp_path / "report.json"
+
+    code = main(["prepare", "camvid", "--root", str(root), "--split", str(root / "all.txt"),
+                 "--json", str(file), "--workers", "1"])  # fmt: skip
+
+    printed = capsys.readouterr().out
+    assert code == 1
+    assert "3 of 6 frames" in printed
+    assert "not there: A_007-008, B_1\n" in printed
+    assert "trainannot/A_003: missing, though its image is there" in printed
+    assert printed.endswith("frames, 1 damaged\n")
+    stored = json.loads(file.read_text())
+    assert stored["splits"][str(root / "all.txt")]["absent"] == ["A_007", "A_008", "B_1"]
+
+
+def test_the_report_does_not_depend_on_the_workers(root):
+    (root / "train/A_000.png").write_bytes(b"")
+    write_image(root / "trainannot/A_002.png", np.full((24, 32), 99, np.uint8))
+    split = str(root / "all.txt")
+
+    assert damage("camvid", root, split, workers=2) == damage("camvid", root, split)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["kitti_boat", "--root", "."], 1, "data set kitti_boat: found no such packaged"),
+        (["camvid", "--root", "/nowhere"], 1, "/nowhere: found no such folder"),
+        (["camvid", "--root", ".", "--workers", "0"], 2, "--workers: found 0"),
+        (["camvid", "--root", ".", "--split", "dev"], 1, "camvid: split: found dev"),
+    ],
+)
+def test_wrong_use_is_one_line(words, code, message, capsys):
+    assert main(["prepare", *words]) == code
+
+    assert message in capsys.readouterr().err
