@@ -9,7 +9,7 @@ Source: readme of the KITTI object development kit, 2012 and 2017.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -49,10 +49,11 @@ class BoxTable:
         """(N,) index into `keys` of every box."""
         return np.repeat(np.arange(len(self.keys)), self.counts)
 
-    def __getitem__(self, index: int) -> Boxes:
-        """The boxes of frame `index`."""
-        start = int(self.counts[:index].sum())
-        return self.boxes[start : start + int(self.counts[index])]
+    def split(self) -> Iterator[Boxes]:
+        """The boxes of each frame, in order."""
+        ends = np.cumsum(self.counts).tolist()
+        for start, end in zip([0, *ends], ends, strict=False):
+            yield self.boxes[start:end]
 
 
 # ---------------------------------------------------------------------------- reading
@@ -74,6 +75,16 @@ def read_results(path: Path) -> Boxes:
         PerceptionError: no text file, or a line that is no result (names file and line).
     """
     return read_result_table([path]).boxes
+
+
+def parse_labels(text: str) -> Boxes:
+    """The boxes of the text of a label file."""
+    return _parse_table([Path("text")], [text.encode()], LABEL_FIELDS).boxes
+
+
+def parse_results(text: str) -> Boxes:
+    """The boxes of the text of a result file."""
+    return _parse_table([Path("text")], [text.encode()], RESULT_FIELDS).boxes
 
 
 def read_label_table(paths: Sequence[Path]) -> BoxTable:
@@ -180,7 +191,11 @@ def _number(value: float, unset: int | None) -> str:
 
 
 def _read_table(paths: Sequence[Path], fields: int) -> BoxTable:
-    contents = [_slurp(path).rstrip() for path in paths]
+    return _parse_table(paths, [_slurp(path) for path in paths], fields)
+
+
+def _parse_table(paths: Sequence[Path], contents: list[bytes], fields: int) -> BoxTable:
+    contents = [content.rstrip() for content in contents]
     columns = _split_regular(contents, fields)
     if columns is None:
         columns = _split_lines(paths, contents, fields)

@@ -20,6 +20,9 @@ from perception.scoring.run import Outcome, run_benchmark
 BENCHMARKS = {
     "kitti_road/perspective": ("kitti_road", "KittiRoad", "KITTI road in the image"),
     "kitti_road/bev": ("kitti_road", "KittiRoad", "KITTI road in bird's-eye view (the ranking)"),
+    "kitti_object/kitti_2019": ("kitti_object", "KittiObject", "KITTI object by the official kit"),
+    "kitti_object/prclibo_2017": ("kitti_object", "KittiObject", "KITTI object as before 2019"),
+    "kitti_object/kittibox_2015": ("kitti_object", "KittiObject", "KITTI object as KittiBox does"),
 }
 
 

@@ -145,9 +145,10 @@ def test_many_files_make_one_table_in_the_order_given(tmp_path):
     assert table.keys == ("000003", "000001", "000002")
     assert table.counts.tolist() == [2, 0, 4]
     assert table.frame.tolist() == [0, 0, 2, 2, 2, 2]
-    assert len(table[1]) == 0
-    assert table[2].names.tolist() == ["Truck", "DontCare"] * 2
-    again = BoxTable.of(zip(table.keys, (table[0], table[1], table[2]), strict=True))
+    parts = list(table.split())
+    assert len(parts[1]) == 0
+    assert parts[2].names.tolist() == ["Truck", "DontCare"] * 2
+    again = BoxTable.of(zip(table.keys, parts, strict=True))
     np.testing.assert_array_equal(again.boxes.xyxy, table.boxes.xyxy)
 
 

@@ -1,7 +1,20 @@
 """Requests about boxes: KITTI object, VOC, COCO-style."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ANSWERS: dict[str, Callable[[dict[str, Any], Path, Path], Any]] = {}
+from perception.scoring import score
+
+
+def two_sides(request: dict[str, Any], folder: Path, out: Path) -> Any:
+    """Labels, predictions, and options of the same names."""
+    return score(
+        request["protocol"], folder / request["gt"], folder / request["pred"], **request["params"]
+    ).result.values
+
+
+ANSWERS = {
+    "kitti_object/kitti_2019": two_sides,
+    "kitti_object/prclibo_2017": two_sides,
+    "kitti_object/kittibox_2015": two_sides,
+}

@@ -1,0 +1,190 @@
+"""KITTI object from files: `<6 digits>.txt` of labels beside results of the same names."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from perception.errors import PerceptionError, UsageError
+from perception.evaluation.kitti_object import (
+    METRICS,
+    FrameRecord,
+    KittiObjectEvaluator,
+    ObjectClass,
+    ObjectRules,
+    find_rules,
+)
+from perception.evaluation.protocol import Protocol
+from perception.files import read_text
+from perception.formats.kitti_object import (
+    format_labels,
+    format_results,
+    frame_files,
+    parse_labels,
+    parse_results,
+    read_label_table,
+    read_result_table,
+)
+from perception.scoring.benchmark import Benchmark, Result
+from perception.scoring.kitti_object_result import object_headline, object_result
+
+
+@dataclass(frozen=True)
+class ObjectJob:
+    """The files of one frame."""
+
+    key: str  # "000012"
+    target: Path
+    predicted: Path
+
+
+@dataclass(frozen=True)
+class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
+    """Boxes by one of the three programs' rules."""
+
+    classes: Sequence[str] | None = None  # "car", or "tram=0.7:train": overlap, neighbours
+    metrics: Sequence[str] | None = None  # None: all that the protocol has
+    frames: Sequence[str] | None = None  # frame ids; None: the protocol's choice
+
+    @staticmethod
+    def add_arguments(parser: argparse._ActionsContainer) -> None:
+        """--classes, --metrics, --frames."""
+        parser.add_argument(
+            "--classes",
+            nargs="+",
+            metavar="NAME",
+            help="some of car, pedestrian, cyclist (default: all), or others with their overlap "
+            "limit and neighbours, truck=0.7:van",
+        )
+        parser.add_argument(
+            "--metrics", nargs="+", choices=METRICS, help="default: all that the protocol has"
+        )
+        parser.add_argument(
+            "--frames",
+            type=_frame_list,
+            metavar="FILE",
+            help="text file of frame ids, one per line; default: the protocol's choice",
+        )
+
+    @property
+    def rules(self) -> ObjectRules:
+        """The protocol with the chosen classes and metrics."""
+        return self._empty.rules
+
+    @property
+    def protocol(self) -> Protocol:
+        """Which of the three programs."""
+        return self.rules.protocol
+
+    @cached_property
+    def _empty(self) -> KittiObjectEvaluator:
+        kinds = tuple(_kind(word) for word in self.classes or ())
+        return KittiObjectEvaluator(self.name, kinds, tuple(self.metrics or METRICS))
+
+    def jobs(self, target: Path, predicted: Path) -> list[ObjectJob]:
+        """Every labelled frame, or every frame with results, as the protocol has it."""
+        rules = find_rules(self.name)
+        labels = frame_files(target, skip=r".*\D.*\.txt")
+        results = frame_files(predicted, skip=r"stats_.*\.txt" if rules.frames == "results" else "")
+        if self.frames is not None:
+            chosen = sorted(set(self.frames))
+        elif rules.frames == "labels":
+            chosen = list(labels)
+        else:
+            last = rules.last_frame
+            chosen = [key for key in results if last is None or int(key) <= last]
+        if not chosen:
+            side = target if rules.frames == "labels" else predicted
+            raise PerceptionError(
+                side, found="no frame", expected="text files of boxes, 000000.txt and so on",
+                do="Check the paths.",
+            )  # fmt: skip
+        return [
+            ObjectJob(key, _needed(labels, target, key, "label"),
+                      _needed(results, predicted, key, "result"))
+            for key in chosen
+        ]  # fmt: skip
+
+    def score_one(self, job: ObjectJob) -> KittiObjectEvaluator:
+        """The evaluator after one frame."""
+        return next(self.records([job]))
+
+    def records(self, jobs: Sequence[ObjectJob]) -> Iterator[KittiObjectEvaluator]:
+        """All files are parsed at once: that is many times faster than one by one."""
+        target = read_label_table([job.target for job in jobs])
+        predicted = read_result_table([job.predicted for job in jobs])
+        for job, boxes, labels in zip(jobs, predicted.split(), target.split(), strict=True):
+            yield self._one(FrameRecord(job.key, boxes, labels))
+
+    def merge(self, records: Sequence[KittiObjectEvaluator]) -> KittiObjectEvaluator:
+        """All frames in one step."""
+        return KittiObjectEvaluator(
+            self._empty.protocol, self._empty.classes, self._empty.metrics,
+            tuple(frame for record in records for frame in record.records),
+        )  # fmt: skip
+
+    def result(self, total: KittiObjectEvaluator) -> Result:
+        """AP and number of objects by class, difficulty and metric."""
+        return object_result(total.compute())
+
+    def headline(self, total: KittiObjectEvaluator) -> Mapping[str, float]:
+        """AP of every class, difficulty and metric."""
+        return object_headline(total.compute())
+
+    def image_scores(self, record: KittiObjectEvaluator) -> Mapping[str, float]:
+        """Found, missed and wrongly reported objects of one frame."""
+        raise NotImplementedError
+
+    def encode(self, record: KittiObjectEvaluator) -> Any:
+        """Both files' text."""
+        (frame,) = record.records
+        return {
+            "key": frame.key, "target": format_labels(frame.target),
+            "predicted": format_results(frame.predicted),
+        }  # fmt: skip
+
+    def decode(self, value: Any) -> KittiObjectEvaluator:
+        """What `encode` gave."""
+        predicted, target = parse_results(value["predicted"]), parse_labels(value["target"])
+        return self._one(FrameRecord(value["key"], predicted, target))
+
+    def _one(self, frame: FrameRecord) -> KittiObjectEvaluator:
+        empty = self._empty
+        return KittiObjectEvaluator(empty.protocol, empty.classes, empty.metrics, (frame,))
+
+
+def _needed(files: Mapping[str, Path], folder: Path, key: str, kind: str) -> Path:
+    found = files.get(key)
+    if found is None:
+        raise PerceptionError(
+            folder / f"{key}.txt", found="no such file", expected=f"the {kind} of this frame",
+            do="An empty file says that nothing was found." if kind == "result" else
+            "Remove the result, or choose --frames.",
+        )  # fmt: skip
+    return found
+
+
+def _kind(word: str) -> str | ObjectClass:
+    """ "car", or "truck=0.7:van:bus"."""
+    name, given, rest = word.partition("=")
+    if not given:
+        return name
+    limit, *neighbours = rest.split(":")
+    try:
+        overlap = float(limit)
+    except ValueError:
+        overlap = -1.0
+    if not 0 < overlap < 1 or not name:
+        raise UsageError(
+            f"class {word}", found=f"overlap {limit}", expected="a number between 0 and 1",
+            do="Write it as truck=0.7, with neighbours as truck=0.7:van.",
+        )  # fmt: skip
+    return ObjectClass(name.lower(), overlap, tuple(neighbours))
+
+
+def _frame_list(path: str) -> list[str]:
+    return read_text(Path(path)).split()
