@@ -6,7 +6,7 @@ from typing import Any
 
 from perception.evaluation.kitti_object import Curve, ObjectScores
 from perception.evaluation.kitti_object.protocol import METRICS, RECALL_SLOTS
-from perception.report.parts import Column, Lines, Section, Series, Table
+from perception.report.parts import Cell, Column, Lines, Section, Series, Table
 from perception.scoring.benchmark import Result
 
 TITLES = {"image": "AP", "orientation": "AOS", "ground": "AP BEV", "box3d": "AP 3D"}
@@ -64,7 +64,7 @@ def _curve_values(curve: Curve) -> dict[str, Any]:
 def object_table(scores: ObjectScores) -> Table:
     """One row per class and metric; objects stand beside."""
     levels = scores.rules.difficulties
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for kind in scores.rules.classes:
         counts = [scores.objects[kind.name, level.name] for level in levels]
         for metric in scores.rules.metrics:

@@ -18,6 +18,7 @@ from perception.evaluation.kitti_object import (
     ObjectClass,
     find_rules,
 )
+from perception.evaluation.kitti_object.weighted import all_steps
 from perception.structures import Boxes
 from tests.evaluation import kitti_object_reference as reference
 
@@ -338,6 +339,45 @@ def test_neither_order_nor_splitting_of_the_frames_changes_a_bit(frames, random)
     assert list(first.curves) == list(second.curves)
     for key, curve in first.curves.items():
         np.testing.assert_array_equal(curve.precision, second.curves[key].precision)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(frame("box3d"), st.integers(0, 3)), min_size=1, max_size=4),
+    st.sampled_from(sorted(PROTOCOLS)),
+)
+def test_weighting_frames_equals_repeating_them(frames, protocol):
+    parts = [(as_boxes(found, False), as_boxes(targets, True)) for (targets, found), _ in frames]
+    weights = np.array([weight for _, weight in frames])
+    once, repeated = KittiObjectEvaluator(protocol), KittiObjectEvaluator(protocol)
+    for i, (part, weight) in enumerate(zip(parts, weights, strict=True)):
+        once = once.update(f"{i}", *part)
+        for j in range(weight):
+            repeated = repeated.update(f"{i}-{j}", *part)
+    expected = repeated.compute().curves if weights.any() else {}
+
+    steps = all_steps(once.scene(), once.rules)
+
+    for (kind, metric, level), curve in expected.items():
+        found = steps[kind, "image" if metric == "orientation" else metric, level].curves(
+            weights, once.rules
+        )["orientation" if metric == "orientation" else "precision"]
+        np.testing.assert_allclose(found.precision, curve.precision, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(found.tp, curve.tp)
+        np.testing.assert_array_equal(found.fp, curve.fp)
+        np.testing.assert_array_equal(found.fn, curve.fn)
+
+
+def test_frames_are_told_apart_at_one_threshold():
+    far = [500.0, 100.0, 600.0, 150.0]
+    evaluator = KittiObjectEvaluator()
+    for key, rows, score in (("a", [BOX, far], [0.9, 0.4]), ("b", [far], [0.8])):
+        evaluator = evaluator.update(key, detections(rows, score), labels([BOX]))
+    steps = all_steps(evaluator.scene(), evaluator.rules)["car", "image", "easy"]
+
+    assert steps.best_threshold() == 0.9
+    assert [counts.tolist() for counts in steps.at(0.9)] == [[1, 0], [0, 0], [0, 1]]
+    assert [counts.tolist() for counts in steps.at(0.4)] == [[1, 0], [1, 1], [0, 1]]
 
 
 @settings(max_examples=25, deadline=None)

@@ -13,12 +13,11 @@ from perception.evaluation.kitti_object.curves import Curve, make_curve, score_t
 from perception.evaluation.kitti_object.matching import collect, match, tally
 from perception.evaluation.kitti_object.protocol import (
     METRICS,
-    Difficulty,
     ObjectClass,
     ObjectRules,
     find_rules,
 )
-from perception.evaluation.kitti_object.scene import MetricPairs, Scene
+from perception.evaluation.kitti_object.scene import Scene, Task
 from perception.structures import Boxes, Float
 
 
@@ -136,50 +135,56 @@ class KittiObjectEvaluator:
 
 def evaluate(scene: Scene, rules: ObjectRules) -> ObjectScores:
     """Scores of all frames of `scene`."""
-    curves: dict[tuple[str, str, str], Curve] = {}
+    curves = {
+        (task.kind.name, metric, task.level.name): curve
+        for task in scene.tasks(rules)
+        for metric, curve in _curves(scene, task, rules)
+        if metric in rules.metrics and (metric != "orientation" or scene.oriented)
+    }
     objects = {
         (kind.name, level.name): int(np.count_nonzero(scene.mark_targets(kind, level, rules)[0]))
         for kind in rules.classes
         for level in rules.difficulties
     }
-    notes = []
-    oriented = not bool((scene.alphas[1] == -10).any())
-    if "orientation" in rules.metrics and not oriented:
-        notes.append("orientation is not scored: a detection has no alpha (-10)")
-    lowest = min((kind.overlap for kind in rules.classes), default=0.0)
-    for metric in ("image", "ground", "box3d"):
-        wanted = {metric, "orientation"} if metric == "image" and oriented else {metric}
-        if not wanted & set(rules.metrics):
-            continue
-        pairs = scene.overlaps(metric, lowest)
-        for kind in rules.classes:
-            if not scene.detected(kind, metric, rules):
-                notes.append(f"{metric} of {kind.name} is not scored: no detection carries it")
-                continue
-            for level in rules.difficulties:
-                for name, curve in _curves(scene, metric, kind, level, rules, pairs):
-                    if name in wanted and name in rules.metrics:
-                        curves[kind.name, name, level.name] = curve
-    return ObjectScores(rules, len(scene.target_counts), curves, objects, tuple(notes))
+    return ObjectScores(
+        rules, len(scene.target_counts), curves, objects, tuple(_notes(scene, rules))
+    )
 
 
-def _curves(
-    scene: Scene, metric: str, kind: ObjectClass, level: Difficulty, rules: ObjectRules,
-    pairs: MetricPairs,
-) -> Iterator[tuple[str, Curve]]:  # fmt: skip
+def _curves(scene: Scene, task: Task, rules: ObjectRules) -> Iterator[tuple[str, Curve]]:
     """The curve of one metric, and with the image's also that of orientation."""
-    marks = scene.mark(kind, level, rules, pairs)
-    close = pairs.close[pairs.close.overlap > kind.overlap]
+    marks = scene.mark(task, rules)
     score, frame = scene.predicted.score, scene.frame
     objects = int(np.count_nonzero(marks.valid))
-    thresholds = score_thresholds(collect(close, frame, marks, score), objects)
-    matches = match(close, frame, marks, score, thresholds)
-    alpha_target, alpha_predicted = scene.alphas
-    turned = alpha_target[matches.pairs.target] - alpha_predicted[matches.pairs.predicted]
-    counts = tally(matches, marks, score, thresholds, (1 + np.cos(turned)) / 2)
-    yield metric, make_curve(counts, counts.tp, objects, thresholds, rules)
-    if metric == "image":
+    collected = collect(task.close, frame, marks, score)
+    thresholds = score_thresholds(score[collected.predicted], objects)
+    matches = match(task.close, frame, marks, score, thresholds)
+    similarity = scene.similarity(matches.pairs)
+    counts = tally(matches, marks, score, thresholds, similarity)
+    yield task.metric, make_curve(counts, counts.tp, objects, thresholds, rules)
+    if task.metric == "image":
         yield "orientation", make_curve(counts, counts.similarity, objects, thresholds, rules)
+
+
+def _notes(scene: Scene, rules: ObjectRules) -> Iterator[str]:
+    """What is not scored, and why."""
+    if "orientation" in rules.metrics and not scene.oriented:
+        yield "orientation is not scored: a detection has no alpha (-10)"
+    for metric in rules.metrics:
+        missing = [
+            kind.name
+            for kind in rules.classes
+            if metric != "orientation" and not scene.detected(kind, metric, rules)
+        ]
+        if missing:
+            yield f"{metric} of {', '.join(missing)} is not scored: {_NEEDED[metric]}"
+
+
+_NEEDED = {
+    "image": "no detection of the class begins inside the image",
+    "ground": "no detection of the class has x, z, width and length",
+    "box3d": "no detection of the class has a box in 3D",
+}
 
 
 def _require_finite(where: str, values: Float) -> None:

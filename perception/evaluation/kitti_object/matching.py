@@ -59,29 +59,33 @@ def all_pairs(target_counts: Rows, predicted_counts: Rows) -> tuple[Rows, Rows]:
     return target, np.arange(len(target)) - np.repeat(start - first, per_target)
 
 
-def collect(pairs: Pairs, frame: Rows, marks: Marks, score: Float) -> Float:
-    """Scores of the true positives when no score threshold is set, in no particular order.
+def collect(pairs: Pairs, frame: Rows, marks: Marks, score: Float) -> Pairs:
+    """The true positives when no score threshold is set.
 
     Each label takes the free candidate with the highest score, the first one of equals.
     `frame`: (G,) frame of each label; `score`: (D,).
     """
-    pairs = _candidates(pairs, marks)
+    pairs = candidates(pairs, marks)
     preferred = np.lexsort((-score[pairs.predicted], pairs.target))
-    matches = _assign(pairs[preferred], frame, score, np.array([-np.inf]))
-    hit = matches.taken[:, 0] & _true(matches.pairs, marks)
-    return score[matches.pairs.predicted[hit]]
+    matches = _assign(pairs[preferred], frame, np.zeros((len(preferred), 1), bool))
+    hit = matches.taken[:, 0] & is_true(matches.pairs, marks)
+    return matches.pairs[hit]
 
 
 def match(pairs: Pairs, frame: Rows, marks: Marks, score: Float, thresholds: Float) -> Matches:
     """Assignment at each of T score thresholds; detections below the threshold are left out.
 
     Each label takes the free candidate with the largest overlap, the first one of equals; a short
-    detection (the first in the file) only where there is no other.
+    detection (the first in the file) only where there is no other. `thresholds`: (T,), or (F, T)
+    for each frame its own.
     """
-    pairs = _candidates(pairs, marks)
+    pairs = candidates(pairs, marks)
     short = marks.short[pairs.predicted]
     preferred = np.lexsort((np.where(short, 0.0, -pairs.overlap), short, pairs.target))
-    return _assign(pairs[preferred], frame, score, thresholds)
+    pairs = pairs[preferred]
+    if thresholds.ndim == 2:
+        thresholds = thresholds[frame[pairs.target]]
+    return _assign(pairs, frame, score[pairs.predicted, None] < thresholds)
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def tally(
 ) -> Tally:
     """Counts true and false positives and misses; `similarity`: (P,) of `matches.pairs`."""
     pairs, taken = matches.pairs, matches.taken
-    true = _true(pairs, marks)
+    true = is_true(pairs, marks)
     counted = marks.valid_predicted & ~marks.forgivable
     assigned = taken[counted[pairs.predicted]].sum(0)
     above = np.sort(score[counted])
@@ -112,26 +116,29 @@ def tally(
     )
 
 
-def _candidates(pairs: Pairs, marks: Marks) -> Pairs:
+def candidates(pairs: Pairs, marks: Marks) -> Pairs:
     """The pairs in which both sides take part."""
     label = (marks.valid | marks.ignored)[pairs.target]
     return pairs[label & (marks.valid_predicted | marks.short)[pairs.predicted]]
 
 
-def _true(pairs: Pairs, marks: Marks) -> Mask:
+def is_true(pairs: Pairs, marks: Marks) -> Mask:
     """(P,) pairs that are true positives when assigned; others are neither right nor wrong."""
     return marks.valid[pairs.target] & marks.valid_predicted[pairs.predicted]
 
 
-def _assign(pairs: Pairs, frame: Rows, score: Float, thresholds: Float) -> Matches:
-    """Lets the labels pick in turn; `pairs` are grouped by label, best candidate first."""
-    taken = np.zeros((len(pairs.target), len(thresholds)), bool)
+def _assign(pairs: Pairs, frame: Rows, left_out: Mask) -> Matches:
+    """Lets the labels pick in turn; `pairs` are grouped by label, best candidate first.
+
+    `left_out`: (P, T) pairs whose detection does not take part.
+    """
+    taken = np.zeros_like(left_out)
     if not len(taken):
         return Matches(pairs, taken)
     labels, label, choices = np.unique(pairs.target, return_inverse=True, return_counts=True)
-    detections, detection = np.unique(pairs.predicted, return_inverse=True)
-    busy = score[detections, None] < thresholds  # (detections, T): assigned, or left out
-    found = np.zeros((len(labels), len(thresholds)), bool)
+    _, first, detection = np.unique(pairs.predicted, return_index=True, return_inverse=True)
+    busy = left_out[first]  # (detections, T)
+    found = np.zeros((len(labels), left_out.shape[1]), bool)
     wish = np.arange(len(label)) - np.repeat(np.cumsum(choices) - choices, choices)
     step = _turns(label, detection, frame[labels])[label] * (wish.max() + 1) + wish
     order = np.argsort(step, kind="stable")

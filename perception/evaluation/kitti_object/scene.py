@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,9 +47,14 @@ class Scene:
         return np.repeat(np.arange(len(self.target_counts)), self.target_counts)
 
     @cached_property
-    def alphas(self) -> tuple[Float, Float]:
-        """Observation angles of labels and detections, -10 where unknown."""
-        return _filled(self.target.alpha, -10), _filled(self.predicted.alpha, -10)
+    def predicted_frame(self) -> Rows:
+        """(D,) frame of each detection."""
+        return np.repeat(np.arange(len(self.predicted_counts)), self.predicted_counts)
+
+    def similarity(self, pairs: Pairs) -> Float:
+        """(P,) how well the observation angles agree, 0 (opposite) to 1."""
+        alphas = _filled(self.target.alpha, -10), _filled(self.predicted.alpha, -10)
+        return (1 + np.cos(alphas[0][pairs.target] - alphas[1][pairs.predicted])) / 2
 
     @cached_property
     def target_height(self) -> Float:
@@ -60,16 +66,31 @@ class Scene:
         """(D,) whole pixels, rounded down."""
         return np.trunc(np.abs(self.predicted.xyxy[:, 1] - self.predicted.xyxy[:, 3]))
 
-    def overlaps(self, metric: str, lowest: float) -> MetricPairs:
-        """Pairs of one metric that overlap by more than `lowest`, which is below every limit."""
+    def tasks(self, rules: ObjectRules) -> Iterator[Task]:
+        """Everything that is matched; orientation comes with the image."""
+        lowest = min((kind.overlap for kind in rules.classes), default=0.0)
+        for metric in ("image", "ground", "box3d"):
+            oriented = metric == "image" and "orientation" in rules.metrics
+            if not (metric in rules.metrics or oriented):
+                continue
+            close, covered = self._overlapping(metric, lowest)
+            for kind in rules.classes:
+                if self.detected(kind, metric, rules):
+                    chosen = close[close.overlap > kind.overlap]
+                    inside = covered[covered.overlap > kind.overlap]
+                    for level in rules.difficulties:
+                        yield Task(metric, kind, level, chosen, inside)
+
+    def _overlapping(self, metric: str, lowest: float) -> tuple[Pairs, Pairs]:
+        """Pairs of labels and detections, and of regions and detections, above `lowest`."""
         rows = all_pairs(self.target_counts, self.predicted_counts)
         region = self.target_names.is_any((DONT_CARE,))[rows[0]]
         overlap = self._overlap(metric, *rows)
-        iou, covered = overlap.iou, overlap.over_second
-        close, inside = (~region & (iou > lowest)), (region & (covered > lowest))
-        return MetricPairs(
+        iou, share = overlap.iou, overlap.over_second
+        close, inside = (~region & (iou > lowest)), (region & (share > lowest))
+        return (
             Pairs(rows[0][close], rows[1][close], iou[close]),
-            Pairs(rows[0][inside], rows[1][inside], covered[inside]),
+            Pairs(rows[0][inside], rows[1][inside], share[inside]),
         )
 
     def mark_targets(
@@ -83,17 +104,20 @@ class Scene:
         same = self.target_names.is_any((kind.name,))
         return same & ~hard, (same & hard) | self.target_names.is_any(kind.neighbours)
 
-    def mark(
-        self, kind: ObjectClass, level: Difficulty, rules: ObjectRules, pairs: MetricPairs
-    ) -> Marks:
-        """What counts for one class and difficulty."""
-        valid, ignored = self.mark_targets(kind, level, rules)
+    def mark(self, task: Task, rules: ObjectRules) -> Marks:
+        """What counts for one class, difficulty and metric."""
+        valid, ignored = self.mark_targets(task.kind, task.level, rules)
         short = np.full(len(self.predicted), rules.short_detections)
-        short &= self.predicted_height < level.min_height
-        counted = self.predicted_names.is_any((kind.name,)) & ~short
+        short &= self.predicted_height < task.level.min_height
+        counted = self.predicted_names.is_any((task.kind.name,)) & ~short
         covered = np.zeros(len(self.predicted), bool)
-        covered[pairs.covered.predicted[pairs.covered.overlap > kind.overlap]] = True
+        covered[task.covered.predicted] = True
         return Marks(valid, ignored, counted, short, forgivable=counted & covered)
+
+    @cached_property
+    def oriented(self) -> bool:
+        """Whether every detection has an observation angle."""
+        return not bool((_filled(self.predicted.alpha, -10) == -10).any())
 
     def detected(self, kind: ObjectClass, metric: str, rules: ObjectRules) -> bool:
         """Whether some detection has what the metric needs; otherwise it is not evaluated."""
@@ -120,11 +144,14 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class MetricPairs:
-    """Pairs of one metric whose overlap is not negligible."""
+class Task:
+    """One class and difficulty in one metric, with the pairs that overlap enough for the class."""
 
+    metric: str  # image, ground, box3d
+    kind: ObjectClass
+    level: Difficulty
     close: Pairs  # labels and detections; the overlap is intersection over union
-    covered: Pairs  # DontCare regions and detections; the overlap is over the detection's own size
+    covered: Pairs  # regions and detections; the overlap is over the detection's own size
 
 
 @dataclass(frozen=True)
