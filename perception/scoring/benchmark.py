@@ -112,6 +112,24 @@ class Benchmark(ABC, Generic[J, R]):
         """Pictures of one image, side by side: label, prediction, errors."""
         return ()
 
+    image_note = (
+        "Each image scored alone: not the pooled scores above, whose thresholds and counts are "
+        "common to all images."
+    )
+
+    def each_image(self, records: Sequence[R]) -> Sequence[Mapping[str, float]]:
+        """`image_scores` of every record; override where they depend on the whole set."""
+        return [self.image_scores(record) for record in records]
+
+    def panels_of(
+        self,
+        jobs: Sequence[J],
+        records: Sequence[R],  # noqa: ARG002
+        chosen: Sequence[int],
+    ) -> list[tuple[Panel, ...]]:
+        """`panels` of the chosen jobs; override where they depend on the whole set."""
+        return [self.panels(jobs[i]) for i in chosen]
+
     def records(self, jobs: Sequence[J]) -> Iterator[R]:
         """One record per job, in order; override where reading many at once is faster."""
         for job in jobs:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.kitti_object import (
@@ -18,8 +20,9 @@ from perception.evaluation.kitti_object import (
     ObjectRules,
     find_rules,
 )
+from perception.evaluation.kitti_object.weighted import all_steps
 from perception.evaluation.protocol import Protocol
-from perception.files import read_text
+from perception.files import find_image, read_text
 from perception.formats.kitti_object import (
     format_labels,
     format_results,
@@ -29,8 +32,10 @@ from perception.formats.kitti_object import (
     read_label_table,
     read_result_table,
 )
+from perception.report.parts import Panel
 from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.kitti_object_result import object_headline, object_result
+from perception.scoring.kitti_object_images import NOTE, frame_panels, frame_scores
+from perception.scoring.kitti_object_result import headline_name, object_headline, object_result
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,11 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
     classes: Sequence[str] | None = None  # "car", or "tram=0.7:train": overlap, neighbours
     metrics: Sequence[str] | None = None  # None: all that the protocol has
     frames: Sequence[str] | None = None  # frame ids; None: the protocol's choice
+    images: str | Path | None = None  # folder; None: `image_2` beside the folder of the labels
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
-        """--classes, --metrics, --frames."""
+        """--classes, --metrics, --frames, --images."""
         parser.add_argument(
             "--classes",
             nargs="+",
@@ -69,6 +75,12 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
             metavar="FILE",
             help="text file of frame ids, one per line; default: the protocol's choice",
         )
+        parser.add_argument(
+            "--images",
+            type=Path,
+            metavar="DIR",
+            help="photographs for --html; default: GT/../image_2, where it exists",
+        )
 
     @property
     def rules(self) -> ObjectRules:
@@ -80,7 +92,7 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         """Which of the three programs."""
         return self.rules.protocol
 
-    @cached_property
+    @property
     def _empty(self) -> KittiObjectEvaluator:
         kinds = tuple(_kind(word) for word in self.classes or ())
         return KittiObjectEvaluator(self.name, kinds, tuple(self.metrics or METRICS))
@@ -135,9 +147,50 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         """AP of every class, difficulty and metric."""
         return object_headline(total.compute())
 
+    def resampler(
+        self, records: Sequence[KittiObjectEvaluator]
+    ) -> Callable[[NDArray[np.int64]], Mapping[str, float]]:
+        """Matches every frame once, and afterwards only weights the counts."""
+        total = self.merge(records)
+        scene, rules = total.scene(), total.rules
+        steps = all_steps(scene, rules)
+        order = np.argsort([record.records[0].key for record in records], kind="stable")
+
+        def headline(times: NDArray[np.int64]) -> Mapping[str, float]:
+            found = {}
+            for (kind, metric, level), one in steps.items():
+                curves = one.curves(times[order], rules)
+                if metric in rules.metrics:
+                    found[headline_name(kind, level, metric)] = curves.precision.ap
+                if metric == "image" and "orientation" in rules.metrics and scene.oriented:
+                    found[headline_name(kind, level, "orientation")] = curves.orientation.ap
+            return found
+
+        return headline
+
     def image_scores(self, record: KittiObjectEvaluator) -> Mapping[str, float]:
-        """Found, missed and wrongly reported objects of one frame."""
-        raise NotImplementedError
+        """F1 and counts of one frame alone."""
+        return self.each_image([record])[0]
+
+    def each_image(self, records: Sequence[KittiObjectEvaluator]) -> list[Mapping[str, float]]:
+        """F1 and counts of every frame, at the score where each class has its best F1."""
+        return frame_scores(self.merge(records), [record.records[0].key for record in records])
+
+    image_note = NOTE
+
+    def panels_of(
+        self,
+        jobs: Sequence[ObjectJob],
+        records: Sequence[KittiObjectEvaluator],
+        chosen: Sequence[int],
+    ) -> list[tuple[Panel, ...]]:
+        """The chosen images with their boxes, where --images or the official layout has them."""
+        images = [self._image(job) for job in jobs]
+        return frame_panels(self.merge(records), [(jobs[i].key, images[i]) for i in chosen])
+
+    def _image(self, job: ObjectJob) -> Path | None:
+        folder = Path(self.images) if self.images else job.target.parent.parent / "image_2"
+        return find_image(folder, job.key)
 
     def encode(self, record: KittiObjectEvaluator) -> Any:
         """Both files' text."""

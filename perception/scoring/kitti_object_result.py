@@ -23,10 +23,15 @@ def object_result(scores: ObjectScores) -> Result:
     )
 
 
+def headline_name(kind: str, level: str, metric: str) -> str:
+    """The name under which a number is quoted: "car moderate AP 3D"."""
+    return f"{kind} {level} {TITLES[metric]}"
+
+
 def object_headline(scores: ObjectScores) -> dict[str, float]:
-    """The protocol's own AP under names like "car moderate AP 3D"."""
+    """The protocol's own AP of everything that exists."""
     return {
-        f"{kind.name} {level.name} {TITLES[metric]}": scores.ap(kind.name, level.name, metric)
+        headline_name(kind.name, level.name, metric): scores.ap(kind.name, level.name, metric)
         for metric in scores.rules.metrics
         for kind in scores.rules.classes
         for level in scores.rules.difficulties
@@ -66,15 +71,14 @@ def object_table(scores: ObjectScores) -> Table:
     levels = scores.rules.difficulties
     rows: list[tuple[Cell, ...]] = []
     for kind in scores.rules.classes:
-        counts = [scores.objects[kind.name, level.name] for level in levels]
+        counts = " / ".join(f"{scores.objects[kind.name, level.name]:,}" for level in levels)
         for metric in scores.rules.metrics:
             aps = [scores.ap(kind.name, level.name, metric) for level in levels]
-            rows.append((kind.name, TITLES[metric], *aps, *counts))
+            rows.append((kind.name, TITLES[metric], *aps, counts))
     columns = (
         Column("class", "text"), Column("metric", "text"),
         *(Column(level.name) for level in levels),
-        *(Column(f"objects {level.name}", "count", "labels that had to be found")
-          for level in levels),
+        Column("objects", "text", "labels that had to be found, by difficulty"),
     )  # fmt: skip
     note = f"AP is {scores.rules.recall_rule}; with fewer than 41 objects it cannot reach 100"
     return Table(columns, tuple(rows), note=note)
@@ -113,8 +117,11 @@ def _has(scores: ObjectScores, metric: str) -> bool:
 
 def _few(scores: ObjectScores) -> list[str]:
     """Says where even a perfect detector stays below 1."""
-    return [
-        f"{name} {level}: {count} objects; below 41 even perfect boxes score less than 1"
+    few = [
+        f"{name} {level} has {count}"
         for (name, level), count in scores.objects.items()
         if 0 < count < RECALL_SLOTS and any(key[0] == name for key in scores.curves)
     ]
+    if not few:
+        return []
+    return [f"below {RECALL_SLOTS} objects even perfect boxes score less than 1: {', '.join(few)}"]

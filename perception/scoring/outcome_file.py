@@ -58,10 +58,11 @@ def write_outcome(
     }
     lines = [
         json.dumps(plain({
-            "key": job.key, "scores": benchmark.image_scores(record),
-            "record": benchmark.encode(record),
+            "key": job.key, "scores": scores, "record": benchmark.encode(record),
         }), ensure_ascii=False, separators=(",", ":"))
-        for job, record in zip(outcome.jobs, outcome.records, strict=True)
+        for job, record, scores in zip(
+            outcome.jobs, outcome.records, benchmark.each_image(outcome.records), strict=True
+        )
     ]  # fmt: skip
     text = json.dumps(plain(head), ensure_ascii=False, indent=2)
     write_text(path, text[:-2] + ',\n  "images": [\n' + ",\n".join(lines) + "\n  ]\n}\n")

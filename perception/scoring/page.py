@@ -58,23 +58,19 @@ def _numbers(outcome: Outcome, intervals: Mapping[str, tuple[float, float]]) -> 
 def _images(outcome: Outcome, worst: int) -> tuple[Section, ...]:
     """Every image in a table, worst first, and pictures of the worst."""
     benchmark = outcome.benchmark
-    scored = [
-        (job, dict(benchmark.image_scores(record)))
-        for job, record in zip(outcome.jobs, outcome.records, strict=True)
-    ]
-    scored.sort(key=lambda pair: _rank(pair[1]))
+    scores_of = [dict(scores) for scores in benchmark.each_image(outcome.records)]
+    order = sorted(range(len(scores_of)), key=lambda i: _rank(scores_of[i]))
+    scored = [(outcome.jobs[i], scores_of[i]) for i in order]
     names = list(dict.fromkeys(name for _, scores in scored for name in scores))
     columns = (Column("image", "text"), *(Column(name, _kind(name, scored)) for name in names))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (job.key, *(scores.get(name) for name in names)) for job, scores in scored
     )
-    note = ("Each image scored alone: not the pooled scores above, whose thresholds and counts "
-            "are common to all images.")  # fmt: skip
-    sections = [Section("Images", (Table(columns, rows, note=note, tall=True),),
+    sections = [Section("Images", (Table(columns, rows, note=benchmark.image_note, tall=True),),
                         "Worst first; a click on a column's head sorts.")]  # fmt: skip
     pictures = []
-    for job, scores in scored[:worst]:
-        panels = benchmark.panels(job)
+    drawn = benchmark.panels_of(outcome.jobs, outcome.records, order[:worst])
+    for (job, scores), panels in zip(scored, drawn, strict=False):
         if panels:
             text = ", ".join(
                 f"{n} {show(v, _kind(n, scored))}" for n, v in list(scores.items())[:3]

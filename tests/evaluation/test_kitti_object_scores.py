@@ -18,6 +18,7 @@ from perception.evaluation.kitti_object import (
     ObjectClass,
     find_rules,
 )
+from perception.evaluation.kitti_object.verdicts import Verdict, judge
 from perception.evaluation.kitti_object.weighted import all_steps
 from perception.structures import Boxes
 from tests.evaluation import kitti_object_reference as reference
@@ -359,25 +360,30 @@ def test_weighting_frames_equals_repeating_them(frames, protocol):
     steps = all_steps(once.scene(), once.rules)
 
     for (kind, metric, level), curve in expected.items():
-        found = steps[kind, "image" if metric == "orientation" else metric, level].curves(
+        both = steps[kind, "image" if metric == "orientation" else metric, level].curves(
             weights, once.rules
-        )["orientation" if metric == "orientation" else "precision"]
+        )
+        found = both.orientation if metric == "orientation" else both.precision
         np.testing.assert_allclose(found.precision, curve.precision, rtol=1e-12, atol=1e-12)
         np.testing.assert_array_equal(found.tp, curve.tp)
         np.testing.assert_array_equal(found.fp, curve.fp)
         np.testing.assert_array_equal(found.fn, curve.fn)
 
 
-def test_frames_are_told_apart_at_one_threshold():
-    far = [500.0, 100.0, 600.0, 150.0]
+def test_every_label_and_detection_gets_its_verdict_at_the_best_score():
+    far, low = [500.0, 100.0, 600.0, 150.0], [700.0, 100.0, 710.0, 110.0]
     evaluator = KittiObjectEvaluator()
-    for key, rows, score in (("a", [BOX, far], [0.9, 0.4]), ("b", [far], [0.8])):
-        evaluator = evaluator.update(key, detections(rows, score), labels([BOX]))
-    steps = all_steps(evaluator.scene(), evaluator.rules)["car", "image", "easy"]
+    for key, rows, score in (("a", [BOX, far], [0.9, 0.4]), ("b", [far, low], [0.95, 0.9])):
+        evaluator = evaluator.update(key, detections(rows, score), labels([BOX, low]))
+    scene = evaluator.scene()
 
-    assert steps.best_threshold() == 0.9
-    assert [counts.tolist() for counts in steps.at(0.9)] == [[1, 0], [0, 0], [0, 1]]
-    assert [counts.tolist() for counts in steps.at(0.4)] == [[1, 0], [1, 1], [0, 1]]
+    verdicts = judge(scene, evaluator.rules)
+
+    assert verdicts.thresholds["car"] == 0.9
+    right, neutral, missed = Verdict.RIGHT, Verdict.NEUTRAL, Verdict.MISSED
+    assert verdicts.target.tolist() == [right, neutral, missed, neutral]
+    assert verdicts.predicted.tolist() == [right, Verdict.LEFT_OUT, Verdict.WRONG, neutral]
+    assert [counts.tolist() for counts in verdicts.counts(scene)] == [[1, 0], [0, 1], [0, 1]]
 
 
 @settings(max_examples=25, deadline=None)

@@ -127,6 +127,7 @@ class KittiObjectEvaluator:
                 )  # fmt: skip
         target, predicted = [r.target for r in records], [r.predicted for r in records]
         return Scene(
+            tuple(record.key for record in records),
             Boxes.concatenate(target), Boxes.concatenate(predicted),
             np.array([len(boxes) for boxes in target], np.int64),
             np.array([len(boxes) for boxes in predicted], np.int64),

@@ -21,6 +21,10 @@ class ObjectClass:
     neighbours: tuple[str, ...] = ()  # labels that absorb a detection without counting
     always: bool = False  # evaluated although nothing of it was detected
 
+    def __str__(self) -> str:
+        neighbours = f" (neighbours {', '.join(self.neighbours)})" if self.neighbours else ""
+        return f"{self.name} > {self.overlap}{neighbours}{' always' if self.always else ''}"
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -30,6 +34,12 @@ class Difficulty:
     min_height: float  # pixels
     max_occlusion: int
     max_truncation: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: height {self.min_height} px, occlusion {self.max_occlusion}, "
+            f"truncation {self.max_truncation}"
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,9 @@ class ObjectRules:
     def protocol(self) -> Protocol:
         """The definition that is written beside scores."""
         values = asdict(self)
+        values["classes"] = [str(kind) for kind in self.classes]
+        values["difficulties"] = [str(level) for level in self.difficulties]
+        values["metrics"] = list(self.metrics)
         return Protocol(f"kitti_object/{values.pop('name')}", values.pop("version"), values)
 
 

@@ -26,6 +26,7 @@ DONT_CARE = "dontcare"
 class Scene:
     """Labels and detections of all frames, frame after frame; rows are those of the tables."""
 
+    keys: tuple[str, ...]  # (F,) names of the frames
     target: Boxes
     predicted: Boxes
     target_counts: Rows  # (F,) labels of each frame

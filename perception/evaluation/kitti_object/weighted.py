@@ -31,6 +31,14 @@ from perception.structures import Float
 
 
 @dataclass(frozen=True)
+class WeightedCurves:
+    """Both curves of one class, difficulty and metric."""
+
+    precision: Curve
+    orientation: Curve  # has a meaning in the image alone
+
+
+@dataclass(frozen=True)
 class FrameSteps:
     """How the counts of every frame grow as the score threshold falls past E steps."""
 
@@ -58,26 +66,16 @@ class FrameSteps:
             similarity=total(self.similarity),
         )  # fmt: skip
 
-    def curves(self, weights: Rows, rules: ObjectRules) -> dict[str, Curve]:
-        """Precision ("image", or whatever metric this is) and "orientation" of weighted frames."""
+    def curves(self, weights: Rows, rules: ObjectRules) -> WeightedCurves:
+        """The curves of weighted frames."""
         objects = int(self.objects @ weights)
         scores = np.repeat(self.collected, weights[self.collected_frame])
         thresholds = score_thresholds(scores, objects)
         counts = self.tally(thresholds, weights)
-        return {
-            "precision": make_curve(counts, counts.tp, objects, thresholds, rules),
-            "orientation": make_curve(counts, counts.similarity, objects, thresholds, rules),
-        }
-
-    def at(self, threshold: float) -> tuple[Rows, Rows, Rows]:
-        """(F,) true positives, false positives and misses of each frame at one threshold."""
-        counted = self.score >= threshold
-        frame, frames = self.frame[counted], len(self.objects)
-
-        def total(steps: Rows) -> Rows:
-            return np.bincount(frame, steps[counted], frames).astype(np.int64)
-
-        return total(self.tp), total(self.fp), self.objects - total(self.found)
+        return WeightedCurves(
+            make_curve(counts, counts.tp, objects, thresholds, rules),
+            make_curve(counts, counts.similarity, objects, thresholds, rules),
+        )
 
     def best_threshold(self) -> float:
         """The score with the largest F1 over all frames; infinite where nothing is found."""
