@@ -1,5 +1,6 @@
 """Region-of-interest operators with torchvision's signatures."""
 
+from perception.ops._native import backend
 from perception.ops.boxes import (
     box_iou,
     box_iou_rotated,
@@ -10,10 +11,25 @@ from perception.ops.boxes import (
 from perception.ops.crop import rezoom
 from perception.ops.deform_conv import DeformConv2d, deform_conv2d
 from perception.ops.deform_pool import deform_ps_roi_pool, deform_roi_pool
+from perception.ops.pooling import roi_align
 from perception.ops.suppression import batched_nms, box_voting, nms, nms_rotated, soft_nms
 
 __all__ = [
-    "DeformConv2d", "batched_nms", "box_iou", "box_iou_rotated", "box_voting", "complete_box_iou",
-    "deform_conv2d", "deform_ps_roi_pool", "deform_roi_pool", "distance_box_iou",
-    "generalized_box_iou", "nms", "nms_rotated", "rezoom", "soft_nms",
-]  # fmt: skip
+    "DeformConv2d",
+    "backend",
+    "batched_nms",
+    "box_iou",
+    "box_iou_rotated",
+    "box_voting",
+    "complete_box_iou",
+    "deform_conv2d",
+    "deform_ps_roi_pool",
+    "deform_roi_pool",
+    "distance_box_iou",
+    "generalized_box_iou",
+    "nms",
+    "nms_rotated",
+    "rezoom",
+    "roi_align",
+    "soft_nms",
+]

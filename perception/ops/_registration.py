@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 LIBRARY = torch.library.Library("perception", "DEF")
-_VALUE_ERROR = "perception: "  # what the kernels' messages about wrong values begin with
 
 
 def define(
@@ -47,24 +46,16 @@ def define(
 
 
 def call(op: Any, *args: Any) -> Any:
-    """Calls an op; what a kernel says about wrong values becomes a ValueError.
+    """Calls an op; without a gradient to record, passes over its autograd layer.
 
-    Without a gradient to record, the autograd layer (written in Python) is passed over: for ten
-    boxes it costs more than the kernel.
+    That layer is written in Python and costs more than the kernel for ten boxes.
     """
     if torch.compiler.is_compiling():
         return op(*args)
-    try:
-        if torch.is_grad_enabled() and any(_needs_grad(arg) for arg in args):
-            return op(*args)
-        with torch._C._AutoDispatchBelowAutograd():
-            return op(*args)
-    except RuntimeError as error:
-        message = str(error)
-        if not message.startswith(_VALUE_ERROR):
-            raise
-        text = message.removeprefix(_VALUE_ERROR).split("\n", 1)[0]
-        raise ValueError(text) from None
+    if torch.is_grad_enabled() and any(_needs_grad(arg) for arg in args):
+        return op(*args)
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*args)
 
 
 def _needs_grad(arg: Any) -> bool:

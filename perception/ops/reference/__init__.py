@@ -22,6 +22,7 @@ from perception.ops.reference.deform_pool import (
     deform_roi_pool_backward,
 )  # fmt: skip
 from perception.ops.reference.rezoom import rezoom, rezoom_backward
+from perception.ops.reference.roi_align import layout_of, roi_align, roi_align_backward
 from perception.ops.reference.rotated import box_iou_rotated
 from perception.ops.reference.suppression import (
     batched_nms,
@@ -33,10 +34,30 @@ from perception.ops.reference.suppression import (
 )  # fmt: skip
 
 __all__ = [
-    "batched_nms", "box_iou", "box_iou_backward", "box_iou_rotated", "box_voting",
-    "complete_box_iou", "complete_box_iou_backward", "deform_conv2d", "deform_conv2d_backward",
-    "deform_ps_roi_pool", "deform_ps_roi_pool_backward", "deform_roi_pool",
-    "deform_roi_pool_backward", "distance_box_iou", "distance_box_iou_backward",
-    "generalized_box_iou", "generalized_box_iou_backward", "nms", "nms_padded", "nms_rotated",
-    "rezoom", "rezoom_backward", "soft_nms",
-]  # fmt: skip
+    "batched_nms",
+    "box_iou",
+    "box_iou_backward",
+    "box_iou_rotated",
+    "box_voting",
+    "complete_box_iou",
+    "complete_box_iou_backward",
+    "deform_conv2d",
+    "deform_conv2d_backward",
+    "deform_ps_roi_pool",
+    "deform_ps_roi_pool_backward",
+    "deform_roi_pool",
+    "deform_roi_pool_backward",
+    "distance_box_iou",
+    "distance_box_iou_backward",
+    "generalized_box_iou",
+    "generalized_box_iou_backward",
+    "layout_of",
+    "nms",
+    "nms_padded",
+    "nms_rotated",
+    "rezoom",
+    "rezoom_backward",
+    "roi_align",
+    "roi_align_backward",
+    "soft_nms",
+]
