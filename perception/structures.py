@@ -168,7 +168,7 @@ class Shape:
     label: str
     type: str  # polygon, rectangle, circle, line, linestrip, ...
     points: Float  # (N, 2) x, y
-    group_id: int | None = None
+    group_id: int | str | None = None
     flags: Mapping[str, bool] = field(default_factory=dict)
     description: str = ""
     mask: NDArray[np.bool_] | None = None  # for type "mask": pixels inside the two points

@@ -16,6 +16,7 @@ from perception.errors import PerceptionError, UsageError
 VERBS = {
     "synthesize": "render street scenes with labels in four formats",
     "prepare": "verify a data set: what is there, missing, damaged",
+    "convert": "convert labels between labelme, KITTI, Cityscapes and others",
     "doctor": "report what this installation can do",
     "score": "score predictions of any model with a benchmark's own numbers",
     "compare": "say whether the difference of two scores is more than noise",

@@ -1,0 +1,200 @@
+"""Converting a folder: find, name, read, write; each file for itself, and a report of all.
+
+The result depends on nothing but the input: not on the number of workers, the order of the
+directory, the locale or the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from perception.annotation import formats
+from perception.annotation.interfaces import Item, Sample, Settings, Target
+from perception.annotation.report import FileResult, Report
+from perception.annotation.scene import Scene, compose
+from perception.errors import PerceptionError, UsageError
+from perception.files import atomic_open
+from perception.formats.problems import Problem, RefusedError
+
+SERIAL_FILES = 4  # starting workers takes longer than so few files
+
+
+@dataclass(frozen=True)
+class Job:
+    """One annotation and where its outputs go."""
+
+    item: Item
+    name: str
+    clash: str | None = None  # another file that would get the same name
+
+
+def convert_folder(
+    source_name: str, target_name: str, src: Path, out: Path, settings: Settings, *,
+    workers: int = 1, options: dict[str, Any] | None = None,
+    progress: Callable[[Iterable[FileResult], int], Iterable[FileResult]] = lambda done, _: done,
+) -> Report:  # fmt: skip
+    """Converts everything below `src` into `out` and writes `out/report.json`.
+
+    Args:
+        source_name, target_name: names of `annotation.formats`.
+        settings: what the user asked for.
+        workers: processes.
+        options: kept in the report.
+        progress: wraps the results as they come, given their number.
+
+    Raises:
+        UsageError: nothing of the format in `src`, or an output would fall into it.
+        PerceptionError: `out` cannot be written.
+    """
+    source, target = formats.source(source_name), formats.target(target_name)
+    settings = replace(settings, rasters=target.rasters)
+    _check_folders(src, out, target)
+    jobs = plan(source.find(src, settings), target, settings)
+    run = partial(_run, source_name, target_name, out, settings)
+    results = list(progress(_map(run, jobs, workers), len(jobs)))
+    if target.finish is not None:
+        parts = [(result.name, result.part) for result in results if not result.failed]
+        for path, content in target.finish(parts, settings).items():
+            write_if_changed(out / path, content)
+    kept = tuple(replace(result, part=None) for result in results)
+    report = Report(target_name, options or {}, kept)
+    write_if_changed(out / "report.json", report.encode())
+    return report
+
+
+def plan(items: list[Item], target: Target, settings: Settings) -> list[Job]:
+    """Output names: kept where all follow the format already, else numbers in path order."""
+    names = [target.kept(item.stem) for item in items]
+    if settings.renumber or any(name is None for name in names):
+        return [Job(item, target.numbered(n, settings)) for n, item in enumerate(items)]
+    counts = Counter(names)
+    first = {name: item.file for name, item in reversed(list(zip(names, items, strict=True)))}
+    last = {name: item.file for name, item in zip(names, items, strict=True)}
+    jobs = []
+    for item, name in zip(items, names, strict=True):
+        assert name is not None
+        other = first[name] if first[name] != item.file else last[name]
+        jobs.append(Job(item, name, other if counts[name] > 1 else None))
+    return jobs
+
+
+def write_if_changed(path: Path, content: bytes) -> None:
+    """Writes a file whole, unless it is already what it should be."""
+    try:
+        if path.stat().st_size == len(content) and path.read_bytes() == content:
+            return
+    except OSError:
+        pass
+    with atomic_open(path) as file:
+        file.write(content)
+
+
+# ---------------------------------------------------------------------------- one file
+
+
+def _run(source_name: str, target_name: str, out: Path, settings: Settings, job: Job) -> FileResult:
+    """Reads, converts and writes one annotation; whatever is wrong with it is in the result."""
+    source, target = formats.source(source_name), formats.target(target_name)
+    problems: list[Problem] = []
+    if job.clash is not None:
+        problems.append(Problem(
+            "duplicate_name", f"{job.clash} would also be {job.name}; rename one, or give "
+            "--renumber", error=True,
+        ))  # fmt: skip
+    try:
+        sample = source.read(job.item, settings)
+        return _write(sample, target, out, settings, job, problems)
+    except RefusedError as error:
+        problems.append(error.problem)
+    except PerceptionError as error:
+        if isinstance(error.__cause__, OSError):  # a full disk concerns all files
+            raise
+        problems.append(Problem("bad_label", str(error), error=True))
+    except MemoryError:
+        problems.append(Problem("out_of_memory", "not enough memory for this file", error=True))
+    except Exception as error:  # one file never stops the others
+        detail = f"{type(error).__name__}: {error}"[:300]
+        problems.append(Problem("internal_error", f"{detail}. Please report this.", error=True))
+    return FileResult(job.item.file, job.name, problems=tuple(problems))
+
+
+def _write(
+    sample: Sample, target: Target, out: Path, settings: Settings, job: Job,
+    problems: list[Problem],
+) -> FileResult:  # fmt: skip
+    problems += sample.problems
+    frame = sample.frame
+    if frame is None:
+        return FileResult(job.item.file, job.name, problems=tuple(problems))
+    scene = Scene(frame.image.size, (), len(frame.shapes or ()))
+    if target.drawn:
+        scene, found = compose(
+            frame.shapes or (), frame.image.size, settings.table, unknown=settings.unknown,
+            order=settings.painter_order, matters=target.matters,
+        )  # fmt: skip
+        problems += found
+    if any(problem.error for problem in problems):
+        return FileResult(job.item.file, job.name, problems=tuple(problems))
+    written = target.write(frame, scene, job.name, job.item.stem, settings)
+    problems += written.problems
+    for path, content in written.outputs.items():
+        write_if_changed(out / path, content)
+    return FileResult(
+        job.item.file, job.name, tuple(sorted(written.outputs)), tuple(problems), written.part
+    )
+
+
+# ---------------------------------------------------------------------------- all files
+
+
+def _map(run: Callable[[Job], FileResult], jobs: list[Job], workers: int) -> Iterator[FileResult]:
+    """Results in the order of the jobs."""
+    workers = min(workers, len(jobs))
+    if workers <= 1 or len(jobs) <= SERIAL_FILES:
+        yield from map(run, jobs)
+        return
+    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+        try:
+            yield from pool.map(run, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
+        except BrokenProcessPool:
+            raise PerceptionError(
+                "workers", found="a worker process that died", expected="enough memory",
+                do="Run it again with --overwrite and fewer --workers; finished files are kept.",
+            ) from None  # fmt: skip
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
+    """Ctrl-C is for the parent; one thread per worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _check_folders(src: Path, out: Path, target: Target) -> None:
+    """The source is never changed: no output below it."""
+    real_src, real_out = Path(os.path.realpath(src)), Path(os.path.realpath(out))
+    if real_src.is_dir() and (real_out == real_src or real_src in real_out.parents):
+        raise UsageError(
+            out, found="an output folder inside the source", expected="another folder",
+            do="Choose an output folder beside the source.",
+        )  # fmt: skip
+    if real_out in real_src.parents:
+        first = real_src.relative_to(real_out).parts[0]
+        if first in target.folders or "" in target.folders:
+            raise UsageError(
+                out, found=f"the source in its subfolder {first}, which is written to",
+                expected="another folder", do="Choose another output folder.",
+            )  # fmt: skip

@@ -1,0 +1,20 @@
+"""The one table of formats: a name, and the module that reads or writes it."""
+
+from __future__ import annotations
+
+import importlib
+
+from perception.annotation.interfaces import Source, Target
+
+SOURCES = ("labelme", "kitti_road", "kitti_object", "cityscapes")
+TARGETS = ("labelme", "kitti_road", "kitti_object", "cityscapes")
+
+
+def source(name: str) -> Source:
+    """The reader of a format in `SOURCES`."""
+    return importlib.import_module(f"perception.annotation.sources.{name}").SOURCE
+
+
+def target(name: str) -> Target:
+    """The writer of a format in `TARGETS`."""
+    return importlib.import_module(f"perception.annotation.targets.{name}").TARGET

@@ -1,0 +1,68 @@
+"""KITTI object labels as rectangles; the line as it was stays with each, for the 3D columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from perception.annotation.attributes import describe
+from perception.annotation.classes import default_table
+from perception.annotation.images import benchmark_image, inside_of
+from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.errors import UsageError
+from perception.files import read_text
+from perception.formats.kitti_object import LABEL_FIELDS, read_labels, read_results
+from perception.formats.problems import RefusedError
+from perception.structures import Boxes, Frame, Shape
+
+# KITTI type → the canonical label that leads back to it
+LABELS = {
+    "Car": "car", "Van": "van", "Truck": "truck", "Pedestrian": "person",
+    "Person_sitting": "person sitting", "Cyclist": "cyclist", "Tram": "train", "Misc": "misc",
+    "DontCare": "dontcare",
+}  # fmt: skip
+
+
+def find(src: Path, _: Settings) -> list[Item]:
+    """The label files of `SRC/training/label_2` (or `SRC/label_2`), by name."""
+    for folder in (src / "training" / "label_2", src / "label_2"):
+        if folder.is_dir():
+            return [
+                Item(path.relative_to(src).as_posix(), path.stem, path, src)
+                for path in sorted(folder.glob("*.txt"))
+            ]
+    raise UsageError(
+        src, found="no training/label_2", expected="the unpacked data_object_*.zip of KITTI",
+        do="Give the folder that holds training/.",
+    )  # fmt: skip
+
+
+def read(item: Item, settings: Settings) -> Sample:
+    """The rectangles of one label file, with its image."""
+    inside = inside_of(item.root, allow_outside=settings.allow_outside)
+    if not inside(item.path):
+        raise RefusedError("path_outside", "a link that leads out of the folder; give "
+                           "--allow-outside to follow it")  # fmt: skip
+    image, problems = benchmark_image(item.path.parents[1] / "image_2", item.stem, inside)
+    lines = [line for line in read_text(item.path).split("\n") if line.strip()]
+    scored = bool(lines) and len(lines[0].split()) > LABEL_FIELDS
+    boxes = read_results(item.path) if scored else read_labels(item.path)
+    shapes = tuple(_rectangle(boxes, row, line) for row, line in enumerate(lines))
+    return Sample(Frame(item.stem, image, boxes=boxes, shapes=shapes), tuple(problems))
+
+
+def _rectangle(boxes: Boxes, row: int, line: str) -> Shape:
+    kind = str(boxes.names[row])
+    label = LABELS.get(kind, kind)
+    if label == kind and (known := default_table().resolve(kind)):
+        label = known.meaning.name
+    described = "" if boxes.ignore[row] else describe(
+        float(boxes.truncation[row]), int(boxes.occlusion[row])
+    )  # fmt: skip
+    corners = np.array(boxes.xyxy[row], np.float64).reshape(2, 2)
+    extra = {"kitti": " ".join(line.split())}
+    return Shape(label, "rectangle", corners, description=described, extra=extra)
+
+
+SOURCE = Source(find, read)

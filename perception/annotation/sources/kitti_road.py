@@ -1,0 +1,67 @@
+"""KITTI road ground truth as mask shapes: road, lane, ignore, each on its own box."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from perception.annotation.images import benchmark_image, inside_of
+from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.errors import UsageError
+from perception.formats.kitti_road import read_label
+from perception.formats.labelme import mask_shape
+from perception.formats.problems import Problem, RefusedError
+from perception.structures import Frame, RoadLabel
+
+_LABEL = re.compile(r"(um|umm|uu)_road_([0-9]{6})\.png")
+
+
+def find(src: Path, _: Settings) -> list[Item]:
+    """The road images of `SRC/training/gt_image_2` (or `SRC/gt_image_2`), by name."""
+    for folder in (src / "training" / "gt_image_2", src / "gt_image_2"):
+        if folder.is_dir():
+            found = ((path, _LABEL.fullmatch(path.name)) for path in sorted(folder.iterdir()))
+            return [
+                Item(path.relative_to(src).as_posix(), f"{match[1]}_{match[2]}", path, src)
+                for path, match in found if match
+            ]  # fmt: skip
+    raise UsageError(
+        src, found="no training/gt_image_2", expected="the unpacked data_road.zip of KITTI",
+        do="Give the folder that holds training/.",
+    )  # fmt: skip
+
+
+def read(item: Item, settings: Settings) -> Sample:
+    """The masks of one road image and, where there is one, its lane image."""
+    inside = inside_of(item.root, allow_outside=settings.allow_outside)
+    lane_path = item.path.with_name(item.path.name.replace("_road_", "_lane_"))
+    lane = lane_path if lane_path.is_file() else None
+    if not inside(item.path) or (lane is not None and not inside(lane)):
+        raise RefusedError("path_outside", "a link that leads out of the folder; give "
+                           "--allow-outside to follow it")  # fmt: skip
+    image, problems = benchmark_image(item.path.parents[1] / "image_2", item.stem, inside)
+    label = read_label(item.path, image.size, lane=lane)
+    if lane is not None:
+        problems = problems + _differences(label, read_label(lane, image.size))
+    masks = {"road": label.road, "lane": label.lane, "ignore": ~label.valid}
+    shapes = [mask_shape(name, mask) for name, mask in masks.items() if mask is not None]
+    kept = tuple(shape for shape in shapes if shape is not None)
+    return Sample(Frame(item.stem, image, road=label, shapes=kept), tuple(problems))
+
+
+def _differences(label: RoadLabel, lane: RoadLabel) -> list[Problem]:
+    """What painted shapes cannot say: a lane that is not road, other ignored pixels in the lane."""
+    assert label.lane is not None
+    beside = int(np.count_nonzero(lane.road & ~label.road))
+    ignored = int(np.count_nonzero(lane.valid != label.valid))
+    if not beside and not ignored:
+        return []
+    return [Problem(
+        "lane_differs", f"{beside} lane pixels are not road, {ignored} pixels are ignored in one "
+        "image only; shapes hold one answer for both",
+    )]  # fmt: skip
+
+
+SOURCE = Source(find, read)
