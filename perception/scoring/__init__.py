@@ -23,6 +23,13 @@ BENCHMARKS = {
     "kitti_object/kitti_2019": ("kitti_object", "KittiObject", "KITTI object by the official kit"),
     "kitti_object/prclibo_2017": ("kitti_object", "KittiObject", "KITTI object as before 2019"),
     "kitti_object/kittibox_2015": ("kitti_object", "KittiObject", "KITTI object as KittiBox does"),
+    "kitti_road/kittiseg_raw": ("kitti_road_raw", "KittiSegRaw", "KITTI road as KittiSeg does"),
+    "cityscapes/pixel": ("cityscapes_pixel", "CityscapesPixel", "Cityscapes IoU and iIoU"),
+    "cityscapes/instance": ("cityscapes_instance", "CityscapesInstance", "Cityscapes instance AP"),
+    "cityscapes/panoptic": ("cityscapes_panoptic", "CityscapesPanoptic", "panoptic quality"),
+    "semantic/pixel": ("semantic", "Semantic", "IoU under any label scheme (CamVid, IDD, yours)"),
+    "bdd/drivable": ("bdd", "BddMasks", "drivable area as the multi-task papers do"),
+    "bdd/lane": ("bdd", "BddMasks", "lane lines as the multi-task papers do"),
 }
 
 

@@ -16,12 +16,13 @@ from perception.evaluation.kitti_road import BEV, PERSPECTIVE, RoadCounts, RoadE
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, cells_of, road_to_image, to_bev
 from perception.evaluation.kitti_road.protocol import CATEGORIES, URBAN
 from perception.evaluation.protocol import Protocol
-from perception.files import decode, read_bytes, read_image
+from perception.files import decode, read_image
 from perception.formats.kitti_calib import read_calibration
 from perception.report.parts import Panel
 from perception.scoring.benchmark import Benchmark, Result
 from perception.scoring.folders import files_in, needed
 from perception.scoring.kitti_road_result import road_result, road_values
+from perception.scoring.rasters import check_size, read_confidence
 
 Bools = NDArray[np.bool_]
 
@@ -126,13 +127,8 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
         confidence = read_confidence(job.predicted)
         from_above = self.pred_space == "bev"
         expected = (ROWS, COLUMNS) if from_above else road.shape
-        if confidence.shape != expected:
-            raise PerceptionError(
-                job.predicted, found=_size(confidence.shape),
-                expected=f"{_size(expected)}, the size of "
-                + ("a view from above" if from_above else f"the label {job.target.name}"),
-                do="Resize the confidence before it is stored.",
-            )  # fmt: skip
+        of = "a view from above" if from_above else f"the label {job.target.name}"
+        check_size(job.predicted, confidence.shape, expected, of)
         if job.calibration is not None:
             cells = cells_of(read_homography(job.calibration), (road.shape[0], road.shape[1]))
             seen = cells.source.astype(np.intp)  # cells outside the image are not evaluated
@@ -229,32 +225,6 @@ def read_road_label(path: Path) -> tuple[Bools, Bools]:
     return label[..., 0] != 0, label[..., 2] != 0
 
 
-def read_confidence(path: Path) -> NDArray[np.uint8]:
-    """(H, W) confidence: 8-bit grey, the high byte of 16-bit grey, or three equal channels."""
-    import cv2
-
-    stored = decode(path, cv2.IMREAD_UNCHANGED)
-    if stored.ndim == 3:
-        if stored.shape[2] == 3 and _is_palette(path):
-            stored = decode(path, cv2.IMREAD_GRAYSCALE)
-        elif stored.shape[2] == 3 and _equal_channels(stored):
-            stored = stored[..., 0]
-        else:
-            raise PerceptionError(
-                path, found="an alpha channel" if stored.shape[2] == 4 else
-                "three channels that differ", expected="one channel of confidence",
-                do="Store round(255 p) as 8-bit grey.",
-            )  # fmt: skip
-    if stored.dtype == np.uint16:
-        return (stored >> 8).astype(np.uint8)
-    if stored.dtype != np.uint8:
-        raise PerceptionError(
-            path, found=f"{stored.dtype} values", expected="8 or 16 bit",
-            do="Store round(255 p) as 8-bit grey.",
-        )  # fmt: skip
-    return np.ascontiguousarray(stored)
-
-
 def find_calibration(folder: Path, key: str) -> Path:
     """`<key>.txt`, or for um_road_000012 `um_000012.txt`, below the calibration folder."""
     for name in (key, _image_key(key)):
@@ -283,19 +253,6 @@ def _image_key(key: str) -> str:
     """Name of the image: um_road_000012 shows um_000012."""
     parts = key.split("_")
     return f"{parts[0]}_{parts[2]}" if len(parts) == 3 else key
-
-
-def _is_palette(path: Path) -> bool:
-    header = read_bytes(path)[:26]
-    return header[:8] == b"\x89PNG\r\n\x1a\n" and header[25] == 3
-
-
-def _equal_channels(image: NDArray[Any]) -> bool:
-    return bool((image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all())
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
 
 
 # ---------------------------------------------------------------------------- pictures

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def write_outcome(
 ) -> None:
     """Writes everything atomically; one line per image."""
     benchmark = outcome.benchmark
-    options = {k: v for k, v in vars(benchmark).items() if k != "name" and v is not None}
+    names = [f.name for f in fields(benchmark) if f.name != "name"]
+    options = {name: getattr(benchmark, name) for name in names}
     head = {
         "format": FORMAT,
         "made_by": f"road-perception {__version__}",

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,9 @@ def run_benchmark(
     for record in _records(benchmark, jobs, workers):
         records.append(record)
         advance(len(records), len(jobs))
-    return Outcome(benchmark, tuple(jobs), tuple(records),
-                   benchmark.result(benchmark.merge(records)))  # fmt: skip
+    result = benchmark.result(benchmark.merge(records))
+    notes = (*benchmark.inventory(Path(predicted), jobs), *result.notes)
+    return Outcome(benchmark, tuple(jobs), tuple(records), replace(result, notes=notes))
 
 
 def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:

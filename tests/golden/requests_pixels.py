@@ -33,8 +33,21 @@ def bev_transform(request: dict[str, Any], folder: Path, out: Path) -> Any:
     return {"image": "bev.png", "height": view.shape[0], "width": view.shape[1]}
 
 
+def panoptic(request: dict[str, Any], folder: Path, out: Path) -> Any:
+    sides = {side: request[side] for side in ("gt", "pred")}
+    options = {f"{side}_folder": folder / given["folder"] for side, given in sides.items()}
+    gt, pred = (folder / sides[side]["json"] for side in ("gt", "pred"))
+    return score(request["protocol"], gt, pred, **options).result.values
+
+
 ANSWERS = {
     "kitti_road/perspective": road,
     "kitti_road/bev": road,
     "kitti_road/bev_transform": bev_transform,
+    "kitti_road/kittiseg_raw": plain,
+    "cityscapes/pixel": plain,
+    "cityscapes/instance": plain,
+    "cityscapes/panoptic": panoptic,
+    "bdd/drivable": plain,
+    "bdd/lane": plain,
 }

@@ -1,0 +1,68 @@
+"""How pooled confusions are told: class tables, pictures of the matrix, panels of one image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.labels import LabelScheme
+from perception.report.parts import Cell, Column, Matrix, Panel, Section, Table
+
+
+def class_table(title: str, columns: Mapping[str, Mapping[str, float]]) -> Table:
+    """One row per class that has any number; `columns` are numbers by class name."""
+    names = dict.fromkeys(name for values in columns.values() for name in values)
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (name, *(values.get(name, math.nan) for values in columns.values()))
+        for name in names
+        if any(not math.isnan(values.get(name, math.nan)) for values in columns.values())
+    )
+    return Table((Column("class", "text"), *(Column(name) for name in columns)), rows, title)
+
+
+def confusion_section(
+    counts: NDArray[np.int64], names: tuple[str, ...], kept: NDArray[np.bool_]
+) -> Section:
+    """The matrix over the labelled classes that are scored; other predictions in one column."""
+    rows = np.flatnonzero(kept & (counts.sum(1) > 0))
+    columns = np.flatnonzero(kept & (counts[rows].sum(0) + counts.sum(1) > 0))
+    shown = counts[rows][:, columns]
+    other = counts[rows].sum(1) - shown.sum(1)
+    titles = [names[c] for c in columns]
+    if other.any():
+        shown = np.concatenate([shown, other[:, None]], axis=1)
+        titles.append("other")
+    matrix = Matrix(
+        "What each class is taken for", tuple(names[r] for r in rows), tuple(titles), shown,
+        "Rows add up to 100; the diagonal is the recall of the class.",
+    )  # fmt: skip
+    return Section("Confusion", (matrix,))
+
+
+def semantic_panels(
+    scheme: LabelScheme,
+    target: NDArray[np.uint8],
+    predicted: NDArray[np.uint8],
+    photo: NDArray[np.uint8] | None = None,
+) -> tuple[Panel, ...]:
+    """Image (if given), label, prediction and errors, from label ids (H, W)."""
+    colors = np.full((256, 3), 255, np.uint8)
+    for c in scheme.classes:
+        if 0 <= c.id < 256:
+            colors[c.id] = c.color
+    ignored = np.ones(256, bool)
+    ignored[[c.id for c in scheme.classes if 0 <= c.id < 256 and not c.ignore]] = False
+    errors = colors[predicted] // 3 + 165
+    wrong = (target != predicted) & ~ignored[target]
+    errors[wrong] = (220, 38, 38)
+    errors[ignored[target]] = 255
+    first = () if photo is None else (Panel("image", photo),)
+    return (
+        *first,
+        Panel("label", colors[target], sharp=True),
+        Panel("prediction", colors[predicted], sharp=True),
+        Panel("wrong in red, not scored in white", errors, sharp=True),
+    )

@@ -1,0 +1,154 @@
+"""KittiSeg's variant of the road score from files: `<label's name>.npy` beside RGB labels."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.errors import PerceptionError
+from perception.evaluation.kitti_road import KITTISEG_RAW, RoadCounts, quantize
+from perception.evaluation.kitti_road.raw import (
+    BACKGROUND_COLOR,
+    RESIZED,
+    ROAD_COLOR,
+    match_colors,
+    resize_nearest,
+    threshold_bins,
+)
+from perception.evaluation.protocol import Protocol
+from perception.files import read_bytes, read_raster
+from perception.report.parts import Panel
+from perception.scoring.benchmark import Benchmark, Result
+from perception.scoring.folders import files_in, needed
+from perception.scoring.kitti_road import road_panels
+from perception.scoring.kitti_road_result import road_curves, road_table, road_values
+from perception.scoring.rasters import check_size, naming
+
+
+@dataclass(frozen=True)
+class RawJob:
+    """A label and its float map."""
+
+    key: str
+    target: Path
+    predicted: Path
+
+
+@dataclass(frozen=True)
+class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
+    """One pool over all files, float maps, labels by exact colours."""
+
+    road_color: Sequence[int] = ROAD_COLOR
+    background_color: Sequence[int] = BACKGROUND_COLOR
+    resized: bool = False  # labels at KittiSeg's 1248x384, as its option `reseize_image`
+
+    @staticmethod
+    def add_arguments(parser: argparse._ActionsContainer) -> None:
+        """--road-color, --background-color, --resized."""
+        for name, color in (("road", ROAD_COLOR), ("background", BACKGROUND_COLOR)):
+            parser.add_argument(f"--{name}-color", nargs=3, type=int, metavar=("R", "G", "B"),
+                                help=f"of {name} in the labels, default {color}")  # fmt: skip
+        parser.add_argument("--resized", action="store_true", default=None,
+                            help="score at 1248x384, labels by nearest pixel")  # fmt: skip
+
+    @property
+    def protocol(self) -> Protocol:
+        """The definition, with colours and size."""
+        size = f"{RESIZED[1]}x{RESIZED[0]}" if self.resized else "as labelled"
+        extra = {"road_color": list(self.road_color), "size": size,
+                 "background_color": list(self.background_color)}  # fmt: skip
+        return Protocol(KITTISEG_RAW.name, KITTISEG_RAW.version,
+                        {**KITTISEG_RAW.parameters, **extra})  # fmt: skip
+
+    def jobs(self, target: Path, predicted: Path) -> list[RawJob]:
+        """Every PNG of the labels' folder."""
+        names = files_in(target, ".png")
+        if not names:
+            raise PerceptionError(target, found="no label", expected="PNG files",
+                                  do="Give the folder gt_image_2 of the data set.")  # fmt: skip
+        return [
+            RawJob(name[:-4], target / name,
+                   needed(predicted / f"{name[:-4]}.npy", for_=f"the label {name}",
+                          do="Store the road probability by numpy.save."))
+            for name in names
+        ]  # fmt: skip
+
+    def score_one(self, job: RawJob) -> RoadCounts:
+        """Counts of one image."""
+        road, valid = self._label(job)
+        probability = read_map(job.predicted)
+        of = f"the label {job.target.name}" + (" at 1248x384" if self.resized else "")
+        check_size(job.predicted, probability.shape, road.shape, of)
+        with naming(job.predicted, "probabilities", "Store the softmax of the road class."):
+            return RoadCounts.zero().update(threshold_bins(probability), road, valid)
+
+    def _label(self, job: RawJob) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        label = read_raster(job.target)
+        if label.ndim != 3:
+            raise PerceptionError(job.target, found="one channel", expected="a label in RGB",
+                                  do="Give the labels as the data set has them.")  # fmt: skip
+        label = label[..., :3]
+        if self.resized:
+            label = resize_nearest(label, RESIZED)
+        road, background = tuple(self.road_color), tuple(self.background_color)
+        return match_colors(label, road, background)  # type: ignore[arg-type]
+
+    def result(self, total: RoadCounts) -> Result:
+        """Scores of all files in one pool."""
+        if not total.histogram[1].any():
+            raise PerceptionError(
+                "labels", found=f"no pixel of the road's colour {tuple(self.road_color)}",
+                expected="some road", do="Give the colours of these labels.",
+            )  # fmt: skip
+        scores = {"all": total.compute()}
+        one = scores["all"]
+        values = {**road_values(one), "accuracy_best": one.accuracy, "TNR_best": one.tnr,
+                  "size": self.protocol.parameters["size"]}  # fmt: skip
+        return Result(self.headline(total), values, (road_table(scores),),
+                      (road_curves(scores),))  # fmt: skip
+
+    def headline(self, total: RoadCounts) -> Mapping[str, float]:
+        """MaxF1 and AP."""
+        scores = total.compute()
+        return {"MaxF1": scores.max_f1, "AP": scores.ap}
+
+    def image_scores(self, record: RoadCounts) -> Mapping[str, float]:
+        """MaxF1 and its company of one image."""
+        values = road_values(record.compute())
+        return {name: values[name] for name in ("MaxF1", "AP", "PRE", "REC", "best_threshold")}
+
+    def encode(self, record: RoadCounts) -> Any:
+        """The two histograms."""
+        return record.histogram.tolist()
+
+    def decode(self, value: Any) -> RoadCounts:
+        """What `encode` gave."""
+        return RoadCounts(np.array(value, np.int64).reshape(2, 256), 1)
+
+    def panels(self, job: RawJob) -> tuple[Panel, ...]:
+        """Confidence, and where it differs from the label at 0.5."""
+        return road_panels(*self._label(job), quantize(read_map(job.predicted)), None)
+
+
+def read_map(path: Path) -> NDArray[np.floating]:
+    """(H, W) float32 or float64 of a .npy file."""
+    if not path.is_file():
+        read_bytes(path)  # says why
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError, SyntaxError) as error:
+        raise PerceptionError(path, found=f"no readable array ({error})", expected="a .npy file",
+                              do="Store it again by numpy.save.") from error  # fmt: skip
+    if not isinstance(stored, np.ndarray) or stored.ndim != 2 or stored.dtype.str[1:] not in (
+        "f4", "f8",
+    ):  # fmt: skip
+        found = f"{stored.dtype} {stored.shape}" if isinstance(stored, np.ndarray) else "an archive"
+        raise PerceptionError(path, found=found, expected="(H, W) float32 or float64",
+                              do="Store the road probability alone.")  # fmt: skip
+    return np.array(stored)
