@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import albumentations as A
@@ -47,6 +47,10 @@ class Augment:
         min_visible: float = 0.3,
         min_size: float = 4.0,
     ) -> None:
+        self.options: dict[str, Any] = {
+            "size": size, "view": view, "steps": steps, "min_visible": min_visible,
+            "min_size": min_size,
+        }  # fmt: skip
         self.size = (int(size[0]), int(size[1]))
         self.view = view if isinstance(view, View) else _view(view)
         self.min_visible, self.min_size = min_visible, min_size
@@ -79,6 +83,20 @@ class Augment:
         self.compose.set_random_state(np.random.default_rng(child), random.Random(child))
         return self._appearance(seen)
 
+    def changed(self, options: Mapping[str, Any]) -> Augment:
+        """A copy with other options; those of `view` and `steps` are replaced one by one."""
+        unknown = set(options) - set(self.options)
+        if unknown:
+            raise PerceptionError(
+                f"augment.{sorted(unknown)[0]}", found="an unknown option",
+                expected=f"one of {', '.join(self.options)}", do="Correct the name.",
+            )  # fmt: skip
+        merged: dict[str, Any] = {**self.options, **options}
+        view = asdict(self.view)
+        merged["view"] = {**view, **(_known(options.get("view") or {}))}
+        merged["steps"] = {**(self.options["steps"] or {}), **(options.get("steps") or {})}
+        return Augment(**merged)
+
     def _appearance(self, sample: Sample) -> Sample:
         labels = {n: getattr(sample, n) for n in ("road", "semantic")}
         targets = {n: label for n, label in labels.items() if label is not None}
@@ -104,6 +122,14 @@ class Augment:
 def _view(values: Mapping[str, Any] | None) -> View:
     if values is None:
         return STILL
+    given = _known(values)
+    if "scale" in given:
+        given["scale"] = (float(given["scale"][0]), float(given["scale"][1]))
+    return View(**given)
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same options of the view; an unknown one is an error."""
     known = [f.name for f in fields(View)]
     for name in values:
         if name not in known:
@@ -111,10 +137,7 @@ def _view(values: Mapping[str, Any] | None) -> View:
                 f"augment.view.{name}", found="an unknown option",
                 expected=f"one of {', '.join(known)}", do="Correct the name.",
             )  # fmt: skip
-    given = dict(values)
-    if "scale" in given:
-        given["scale"] = tuple(given["scale"])
-    return View(**given)
+    return dict(values)
 
 
 def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:

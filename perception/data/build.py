@@ -8,7 +8,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 from perception.data.augment import Augment
@@ -28,7 +27,7 @@ OPTIONS = {
     "boxes": None,  # names of the box classes in the head's order; null: all of the manifest
     "balanced": False,  # frames are drawn by class instead of one after the other
     "sizes": (),  # multi-scale: [[height, width], ...], one per step, equally often
-    "augment": None,  # of this set alone
+    "augment": None,  # what is other than in the common augmentation, for this set alone
 }
 
 
@@ -80,27 +79,18 @@ def build_sets(data: Mapping[str, Any], augment: Augment) -> tuple[TaskSet, ...]
     return tuple(_set(str(name), options, augment) for name, options in chosen.items())
 
 
-def build_augment(options: Mapping[str, Any] | Augment, *, where: str = "augment") -> Augment:
+def build_augment(options: Mapping[str, Any]) -> Augment:
     """The augmentation of a table as in conf/augment.
 
     Raises:
         PerceptionError: an unknown option, transform or argument of a transform.
     """
-    if isinstance(options, Augment):
-        return options
     given = {k: v for k, v in options.items() if not str(k).startswith("_")}
-    known = list(signature(Augment).parameters)
-    for key in given:
-        if key not in known:
-            raise PerceptionError(
-                f"{where}.{key}", found="an unknown option",
-                expected=f"one of {', '.join(known)}", do="Correct the name.",
-            )  # fmt: skip
     if "size" not in given:
         raise PerceptionError(
-            f"{where}.size", found="nothing", expected="[height, width]", do="Set it."
+            "augment.size", found="nothing", expected="[height, width]", do="Set it."
         )
-    return Augment(**given)
+    return Augment(given["size"]).changed(given)
 
 
 def semantic_scheme(sets: Sequence[TaskSet]) -> LabelScheme | None:
@@ -149,7 +139,7 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
         name=name, train=train, val=_open(where, name, full, "val") if full["val"] else None,
         batch_size=int(full["batch_size"]), balanced=bool(full["balanced"]),
         sizes=tuple((int(h), int(w)) for h, w in full["sizes"] or ()),
-        augment=augment if own is None else build_augment(own, where=f"{where}.augment"),
+        augment=augment if own is None else augment.changed(own),
     )  # fmt: skip
 
 

@@ -52,9 +52,13 @@ class BatchStream:
             )
         return batch_indices(self.seed, step, frames=len(self.dataset), batch_size=self.batch_size)
 
+    def size(self, step: int) -> tuple[int, int] | None:
+        """(height, width) of the batch of `step`; None: that of the augmentation."""
+        return choice_of_step(self.seed, step, self.sizes) if self.sizes else None
+
     def batch(self, step: int) -> Batch:
         """The batch of `step`, this process's part of it."""
-        size = choice_of_step(self.seed, step, self.sizes) if self.sizes else None
+        size = self.size(step)
         indices, part = self.indices(step), self.batch_size // self.processes
         samples: list[Sample] = []
         for i in range(self.rank * part, (self.rank + 1) * part):

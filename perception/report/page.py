@@ -20,6 +20,7 @@ from perception.report.parts import (
     Cell,
     Figures,
     Kind,
+    Legend,
     Lines,
     Matrix,
     Panel,
@@ -108,6 +109,7 @@ def _part(part: Part) -> dict[str, Any]:
                 "kind": "pictures",
                 "title": part.title,
                 "note": part.note,
+                "wide": part.wide,
                 "entries": [dict(zip(names, panel, strict=True)) for panel in panels],
             }
         case Figures():
@@ -126,6 +128,9 @@ def _part(part: Part) -> dict[str, Any]:
                     for f in part.figures
                 ],
             }
+        case Legend():
+            entries = [(name, "rgb({},{},{})".format(*color)) for name, color in part.entries]
+            return {"kind": "legend", "entries": entries}
         case Text():
             return {"kind": "text", "text": part.text, "warning": part.warning}  # fmt: skip
 

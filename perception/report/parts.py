@@ -86,6 +86,7 @@ class Pictures:
     title: str
     panels: tuple[Panel, ...]
     note: str = ""
+    wide: bool = False  # at most two side by side: for pictures twice as wide as high
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,13 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Legend:
+    """What the colours in pictures mean: (name, RGB) each."""
+
+    entries: tuple[tuple[str, tuple[int, int, int]], ...]
+
+
+@dataclass(frozen=True)
 class Text:
     """A paragraph; `warning` makes it stand out."""
 
@@ -115,7 +123,7 @@ class Text:
     warning: bool = False
 
 
-Part = Table | Lines | Matrix | Pictures | Figures | Text
+Part = Table | Lines | Matrix | Pictures | Legend | Figures | Text
 
 
 @dataclass(frozen=True)

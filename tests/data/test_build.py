@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from perception.data.augment import Augment
-from perception.data.build import box_names, build_sets, semantic_scheme
+from perception.data.build import box_names, build_augment, build_sets, semantic_scheme
 from perception.data.datasets import frames_of_class
 from perception.errors import PerceptionError
 from tests.data.folders import camvid
@@ -16,6 +16,9 @@ def options(tmp_path):
         "root": str(root), "train": str(root / "all.txt"), "val": None,
         "tasks": ["semantic", "road"], "batch_size": 4,
     }  # fmt: skip
+
+
+NOISE = {"_target_": "albumentations.GaussNoise", "p": 1.0}
 
 
 def build(**sets):
@@ -93,3 +96,28 @@ def test_a_batch_that_does_not_divide_among_processes_is_an_error(options):
 
     with pytest.raises(PerceptionError, match="batch_size: found 4, expected a multiple of the 3"):
         one.stream(seed=0, processes=3)
+
+
+def test_a_set_can_change_single_options_of_the_common_augmentation(options):
+    common = Augment((16, 24), view={"scale": (1, 2), "flip": 0}, steps={"a": NOISE, "b": NOISE})
+    own = {"size": [8, 8], "view": {"scale": [3, 3]}, "steps": {"b": None}}
+
+    (made,) = build_sets({"sets": {"camvid": {**options, "augment": own}}}, common)
+
+    assert made.augment.size == (8, 8)
+    assert (made.augment.view.scale, made.augment.view.flip) == ((3, 3), 0)
+    assert len(made.augment.compose.transforms) == 1
+    assert len(common.compose.transforms) == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({}, r"augment\.size: found nothing"),
+        ({"size": [8, 8], "flipp": 1}, r"augment\.flipp: found an unknown option"),
+        ({"size": [8, 8], "view": {"flipp": 1}}, r"augment\.view\.flipp: found an unknown"),
+    ],
+)
+def test_a_wrong_augmentation_is_named(table, message):
+    with pytest.raises(PerceptionError, match=message):
+        build_augment({"_target_": "perception.data.augment.Augment", **table})
