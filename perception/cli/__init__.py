@@ -19,6 +19,7 @@ VERBS = {
     "convert": "convert labels between labelme, KITTI, Cityscapes and others",
     "doctor": "report what this installation can do",
     "score": "score predictions of any model with a benchmark's own numbers",
+    "submit": "write and check the archive for a benchmark's server",
     "compare": "say whether the difference of two scores is more than noise",
 }
 

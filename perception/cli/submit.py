@@ -1,0 +1,79 @@
+"""`perception submit kitti_road`: the archive for the benchmark's server, and its checker."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from perception.errors import UsageError
+from perception.scoring.kitti_road_submission import (
+    Submission,
+    check_submission,
+    find_maps,
+    write_submission,
+)
+
+_EXAMPLES = """examples:
+  perception submit kitti_road --pred maps --calib data_road/testing/calib road.zip
+  perception submit kitti_road --check road.zip
+
+Maps are confidences in the image, named like the images of the testing part (um_000000.png) or
+like the result (um_road_000000.png, um_lane_000000.png): 8 or 16 bit grey, or .npy probabilities.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Either --pred, --calib and the archive, or --check."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("benchmark", choices=("kitti_road",), help="the server")
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT.zip", help="archive to write")
+    parser.add_argument("--pred", type=Path, metavar="DIR", help="confidence maps in the image")
+    parser.add_argument("--calib", type=Path, metavar="DIR", help="calib of the testing part")
+    parser.add_argument(
+        "--check", type=Path, metavar="OUT.zip",
+        help="say what the server would refuse in an archive; write nothing",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes and checks, or only checks; 1 if the server would refuse."""
+    if args.check is not None:
+        if args.out or args.pred or args.calib:
+            raise UsageError("--check", found="other options beside it", expected="it alone",
+                             do="Write the archive first, then check it.")  # fmt: skip
+        return _tell(args.check, check_submission(args.check))
+    if not (args.out and args.pred and args.calib):
+        raise UsageError("submit kitti_road", found="not all of --pred, --calib and OUT.zip",
+                         expected="--pred DIR --calib DIR OUT.zip, or --check OUT.zip",
+                         do="See `perception submit --help`.")  # fmt: skip
+    return _tell(args.out, _write(args))
+
+
+def _write(args: argparse.Namespace) -> Submission:
+    find_maps(args.pred)  # before the bar appears
+    if not sys.stderr.isatty():
+        return write_submission(args.pred, args.calib, args.out)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("bird's-eye view")
+        return write_submission(
+            args.pred, args.calib, args.out,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+
+
+def _tell(path: Path, submission: Submission) -> int:
+    counts = ", ".join(f"{category} {n}" for category, n in submission.maps.items())
+    print(f"{path}: {counts or 'nothing'}")
+    for note in submission.notes:
+        print(f"note: {note}")
+    for problem in submission.problems[:20]:
+        print(f"refused: {problem}")
+    if len(submission.problems) > 20:
+        print(f"refused: {len(submission.problems) - 20} more")
+    if not submission.problems:
+        print("The server's rules are kept: names, counts, sizes, 8-bit grey, root of the archive.")
+    return 1 if submission.problems else 0
