@@ -30,6 +30,9 @@ BENCHMARKS = {
     "semantic/pixel": ("semantic", "Semantic", "IoU under any label scheme (CamVid, IDD, yours)"),
     "bdd/drivable": ("bdd", "BddMasks", "drivable area as the multi-task papers do"),
     "bdd/lane": ("bdd", "BddMasks", "lane lines as the multi-task papers do"),
+    "voc/2007": ("voc", "Voc", "Pascal VOC with 11 recall steps"),
+    "voc/area": ("voc", "Voc", "Pascal VOC by the area under the curve"),
+    "coco_style": ("voc", "CocoStyle", "VOC's AP, mean over overlaps 0.50 to 0.95"),
 }
 
 

@@ -18,8 +18,9 @@ from perception.evaluation.kitti_object import (
     ObjectClass,
     find_rules,
 )
-from perception.evaluation.kitti_object.verdicts import Verdict, judge
+from perception.evaluation.kitti_object.verdicts import judge
 from perception.evaluation.kitti_object.weighted import all_steps
+from perception.evaluation.verdict import Verdict
 from perception.structures import Boxes
 from tests.evaluation import kitti_object_reference as reference
 

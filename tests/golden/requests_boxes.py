@@ -17,4 +17,7 @@ ANSWERS = {
     "kitti_object/kitti_2019": two_sides,
     "kitti_object/prclibo_2017": two_sides,
     "kitti_object/kittibox_2015": two_sides,
+    "voc/2007": two_sides,
+    "voc/area": two_sides,
+    "coco_style": two_sides,
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 import numpy as np
 
@@ -12,16 +11,7 @@ from perception.evaluation.kitti_object.matching import Rows, is_true, match
 from perception.evaluation.kitti_object.protocol import ObjectRules
 from perception.evaluation.kitti_object.scene import Scene
 from perception.evaluation.kitti_object.weighted import frame_steps
-
-
-class Verdict(IntEnum):
-    """What a label or detection counts as."""
-
-    NEUTRAL = 0  # neither right nor wrong
-    RIGHT = 1  # a label that was found, or the detection that found it
-    MISSED = 2  # a label
-    WRONG = 3  # a detection
-    LEFT_OUT = 4  # a detection below the threshold
+from perception.evaluation.verdict import Verdict
 
 
 @dataclass(frozen=True)
