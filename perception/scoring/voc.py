@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,7 +170,7 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
 class CocoStyle(Voc):
     """Mean over ten overlap thresholds; `--pred` is one JSON list."""
 
-    metric: str = "2007"
+    metric: Literal["2007", "area"] = "2007"
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
