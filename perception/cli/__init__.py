@@ -14,13 +14,16 @@ import sys
 from perception.errors import PerceptionError, UsageError
 
 VERBS = {
+    "train": "train a multi-task model, evaluate it and write a report",
+    "evaluate": "score a trained run on its validation sets",
+    "predict": "predict images, a folder or a video with a trained run",
     "synthesize": "render street scenes with labels in four formats",
     "prepare": "verify a data set: what is there, missing, damaged",
     "convert": "convert labels between labelme, KITTI, Cityscapes and others",
-    "doctor": "report what this installation can do",
     "score": "score predictions of any model with a benchmark's own numbers",
     "submit": "write and check the archive for a benchmark's server",
     "compare": "say whether the difference of two scores is more than noise",
+    "doctor": "report what this installation can do",
 }
 
 

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception.data.augment import Augment
-from perception.data.datasets import FrameDataset, frames_of_class, open_dataset
+from perception.data.datasets import (
+    FrameDataset,
+    declare_dataset,
+    frames_of_class,
+    open_dataset,
+)
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
 from perception.labels import LabelScheme
@@ -91,6 +96,23 @@ def build_augment(options: Mapping[str, Any]) -> Augment:
             "augment.size", found="nothing", expected="[height, width]", do="Set it."
         )
     return Augment(given["size"]).changed(given)
+
+
+def declared_labels(data: Mapping[str, Any]) -> tuple[LabelScheme | None, tuple[str, ...]]:
+    """`semantic_scheme` and `box_names` of `data.sets`, from the manifests alone.
+
+    A trained model needs its class names where its training data is not.
+    """
+    sets = []
+    for name, options in data["sets"].items():
+        if options is not None:
+            full = {**OPTIONS, **options}
+            declared = declare_dataset(
+                full["dataset"] or name, tasks=tuple(full["tasks"] or ()), merge=full["merge"],
+                box_classes=full["boxes"],
+            )  # fmt: skip
+            sets.append(TaskSet(str(name), declared, None, 0, Augment((1, 1))))
+    return semantic_scheme(sets), box_names(sets)
 
 
 def semantic_scheme(sets: Sequence[TaskSet]) -> LabelScheme | None:

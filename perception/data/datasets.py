@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from perception.errors import PerceptionError
 from perception.formats.frames import FrameFiles, find_frames
 from perception.formats.manifest import BoxClass, Manifest, load_manifest
 from perception.labels import IGNORE_INDEX, LabelMap, LabelScheme, load_map
-from perception.structures import Boxes, Frame, RoadLabel
+from perception.structures import Boxes, Frame, RoadLabel, SemanticLabel
 
 TASKS = ("road", "boxes", "semantic")
 
@@ -60,6 +60,15 @@ class FrameDataset:
     def frame(self, index: int) -> Frame:
         """Frame `index`, all its labels as they stand on disk (image lazily)."""
         return self.manifest.reader_module.read(self.frames[index], self.manifest)
+
+    def labelled(self, index: int) -> Frame:
+        """Frame `index` with semantic classes merged, as predictions are compared with it."""
+        frame = self.frame(index)
+        if self.merge is None or frame.semantic is None:
+            return frame
+        scheme = self.merge.target
+        ids = scheme.train_to_id[self.merge(frame.semantic.train_ids)]
+        return replace(frame, semantic=SemanticLabel(ids, scheme))
 
     def sample(self, index: int) -> Sample:
         """Frame `index` with the targets of the tasks, at full size."""
@@ -126,13 +135,8 @@ def open_dataset(
     Raises:
         PerceptionError: nothing found, an unknown split, task or class, a label that is missing.
     """
-    manifest = load_manifest(name)
-    for task in tasks:
-        if task not in TASKS:
-            raise PerceptionError(
-                f"{manifest.name}: tasks", found=task, expected=f"some of {', '.join(TASKS)}",
-                do="Correct the name.",
-            )  # fmt: skip
+    declared = declare_dataset(name, tasks=tasks, merge=merge, box_classes=box_classes)
+    manifest = declared.manifest
     listing = find_frames(manifest, Path(root), split, needed=_needed(manifest, tasks))
     frames = tuple(f for f in listing.frames if _chosen(f.key, include, exclude))[:limit]
     if not frames:
@@ -141,9 +145,27 @@ def open_dataset(
             expected="patterns that leave some frames",
             do=f"Keys look like {listing.frames[0].key}.",
         )  # fmt: skip
+    return replace(declared, frames=frames, expected=listing.expected)
+
+
+def declare_dataset(
+    name: str | Path,
+    *,
+    tasks: Sequence[str],
+    merge: str | None = None,
+    box_classes: Sequence[str] | None = None,
+) -> FrameDataset:
+    """A data set without frames: its classes and tasks, from its manifest alone."""
+    manifest = load_manifest(name)
+    for task in tasks:
+        if task not in TASKS:
+            raise PerceptionError(
+                f"{manifest.name}: tasks", found=task, expected=f"some of {', '.join(TASKS)}",
+                do="Correct the name.",
+            )  # fmt: skip
     names = tuple(box_classes) if box_classes is not None else None
     return FrameDataset(
-        manifest=manifest, frames=frames, tasks=tuple(tasks), expected=listing.expected,
+        manifest=manifest, frames=(), tasks=tuple(tasks),
         merge=load_map(manifest.scheme, merge) if merge and "semantic" in tasks else None,
         box_classes=manifest.box_classes(names) if "boxes" in tasks else (),
     )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from perception.errors import PerceptionError
@@ -56,9 +57,10 @@ class MultiTask(nn.Module):
     ) -> dict[str, Any]:
         """Outputs by task for the features of images of `size`."""
         chosen = self.tasks if tasks is None else tasks
-        return {task: self._head(task)(features, size) for task in chosen}
+        return {task: self.head(task)(features, size) for task in chosen}
 
-    def _head(self, task: str) -> Head:
+    def head(self, task: str) -> Head:
+        """The head of a task; a `PerceptionError` when there is none."""
         if task not in self.heads:
             raise PerceptionError(
                 "task", found=task, expected=f"one of {', '.join(self.tasks)}",
@@ -67,3 +69,9 @@ class MultiTask(nn.Module):
         head = self.heads[task]
         assert isinstance(head, Head)
         return head
+
+
+def in_layout(module: nn.Module, *, channels_last: bool) -> nn.Module:
+    """`module` with its weights stored channels-last or contiguous."""
+    kind = torch.channels_last if channels_last else torch.contiguous_format
+    return module.to(memory_format=kind)  # type: ignore[call-overload]

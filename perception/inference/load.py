@@ -1,0 +1,60 @@
+"""Loading a trained run: `perception.load("runs/demo/...")`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from perception.errors import PerceptionError
+from perception.inference.model import Model
+from perception.models.multitask import in_layout
+from perception.training import checkpoint
+from perception.training.build import build_model
+from perception.training.config import merge_overrides, read_config
+
+CHECKPOINTS = ("best", "last")
+
+
+def load(
+    run: Path | str,
+    *,
+    which: str | None = None,
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+) -> Model:
+    """The model of a run, ready to predict.
+
+    Args:
+        run: the folder that `perception train` printed, or a checkpoint file in it.
+        which: "best" or "last"; by default the best where there is one.
+        device: "auto", "cpu", "cuda", "cuda:1", ...
+        overrides: Hydra-style `key=value` words that change the stored configuration.
+
+    Raises:
+        PerceptionError: no run there, or its checkpoint does not fit its configuration.
+    """
+    folder, path = _checkpoint(Path(run), which)
+    config = merge_overrides(read_config(folder), overrides)
+    state = checkpoint.load(path)
+    model = build_model(config)
+    checkpoint.load_weights(model.network, state["evaluated"], path)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    in_layout(model.network.to(device), channels_last=True)
+    return model
+
+
+def _checkpoint(run: Path, which: str | None) -> tuple[Path, Path]:
+    """(folder of the run, checkpoint file)."""
+    if run.is_file():
+        return run.parent, run
+    names = [which] if which else CHECKPOINTS
+    for name in names:
+        if (run / f"{name}.pt").is_file():
+            return run, run / f"{name}.pt"
+    raise PerceptionError(
+        run, found="no checkpoint", expected=" or ".join(f"{n}.pt" for n in names),
+        do="Give the folder of a run, e.g. runs/demo/2026-01-31_12-00-00.",
+    )  # fmt: skip

@@ -1,0 +1,163 @@
+"""From a configuration to objects: the model, its data sets, the balance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning_fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from perception.data.build import TaskSet, build_augment, build_sets, declared_labels
+from perception.data.loader import BatchStream
+from perception.errors import PerceptionError
+from perception.inference.evaluate import Evaluation, evaluate_set
+from perception.inference.model import Model
+from perception.labels import LabelScheme
+from perception.models.multitask import MultiTask
+from perception.training.balance import Balance
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run trains, on what, and how its tasks are balanced."""
+
+    model: MultiTask
+    balance: Balance
+    sets: tuple[TaskSet, ...]
+    scheme: LabelScheme | None
+    box_names: tuple[str, ...]
+    size: tuple[int, int] | None  # every image is resized to this for prediction
+    workers: int
+    seed: int
+
+    @property
+    def set_tasks(self) -> list[tuple[str, ...]]:
+        """The tasks of each data set."""
+        return [s.tasks for s in self.sets]
+
+    @property
+    def shared(self) -> list[nn.Parameter]:
+        """The encoder's trained parameters: what the tasks share."""
+        return [p for p in self.model.encoder.parameters() if p.requires_grad]
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of one micro-batch of every data set."""
+        return sum(s.batch_size for s in self.sets)
+
+    def streams(self, fabric: Fabric) -> list[BatchStream]:
+        """The batches of each data set, for this process."""
+        return [
+            s.stream(
+                seed=self.seed,
+                workers=self.workers,
+                rank=fabric.global_rank,
+                processes=fabric.world_size,
+            )
+            for s in self.sets
+        ]
+
+    def evaluate(
+        self,
+        network: MultiTask | None = None,
+        *,
+        limit: int | None = None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Evaluation:
+        """Scores `network` (the experiment's own by default) on every validation set."""
+        model = Model(network or self.model, scheme=self.scheme, size=self.size)
+        results = []
+        for task_set in self.sets:
+            if task_set.val is None:
+                continue
+            count = min(len(task_set.val), limit or len(task_set.val))
+            frames = (task_set.val.labelled(i) for i in range(count))
+            results.append(
+                evaluate_set(
+                    model, task_set.name, frames, task_set.val.tasks,
+                    box_classes=self.box_names, tick=tick,
+                )
+            )  # fmt: skip
+        return Evaluation(tuple(results))
+
+    @property
+    def validation_frames(self) -> int:
+        """Frames of all validation sets together."""
+        return sum(len(s.val) for s in self.sets if s.val is not None)
+
+
+def build(config: DictConfig) -> Experiment:
+    """Everything that `config` describes.
+
+    Raises:
+        PerceptionError: a data set, weights file or setting that is not right.
+    """
+    scheme, box_names = declared_labels(_plain(config.data))
+    sets = build_sets(_plain(config.data), build_augment(_plain(config.augment)))
+    model = build_network(config, scheme, box_names)
+    tasks = tuple(dict.fromkeys(t for s in sets for t in s.tasks))
+    for task in tasks:
+        if task not in model.heads:
+            raise PerceptionError(
+                f"head.{task}", found="no head", expected=f"one, because a data set trains {task}",
+                do=f"Choose head/{task}=..., or leave {task} out of data.sets.*.tasks.",
+            )  # fmt: skip
+    return Experiment(
+        model, _balance(config, tasks), sets, scheme, box_names, input_size(config),
+        int(config.trainer.workers), int(config.seed),
+    )  # fmt: skip
+
+
+def build_model(config: DictConfig) -> Model:
+    """The model of a run, with random weights and without touching data on disk."""
+    scheme, box_names = declared_labels(_plain(config.data))
+    config = config.copy()
+    config.encoder.weights = None
+    network = build_network(config, scheme, box_names)
+    return Model(network, scheme=scheme, size=input_size(config))
+
+
+def build_network(
+    config: DictConfig, scheme: LabelScheme | None, box_names: Sequence[str]
+) -> MultiTask:
+    """Encoder and the heads that have something to predict; class lists come from the labels."""
+    encoder = instantiate(config.encoder)
+    classes: dict[str, Sequence[str]] = {
+        "semantic": scheme.names if scheme else (),
+        "boxes": tuple(box_names),
+    }
+    heads = []
+    for task, settings in config.head.items():
+        if not settings or (task in classes and not classes[task]):
+            continue
+        extra = {"classes": list(classes[task])} if task in classes else {}
+        heads.append(
+            instantiate(settings, channels=encoder.channels, strides=encoder.strides, **extra)
+        )
+    if not heads:
+        raise PerceptionError(
+            "head", found="no head", expected="at least one", do="Choose e.g. head/road=fcn8s."
+        )
+    return MultiTask(encoder, heads)
+
+
+def input_size(config: DictConfig) -> tuple[int, int] | None:
+    """The size that images are resized to for prediction; None: their own."""
+    size = config.get("input_size")
+    return None if size is None else (int(size[0]), int(size[1]))
+
+
+def _balance(config: DictConfig, tasks: Sequence[str]) -> Balance:
+    settings = _plain(config.balance)
+    if settings["_target_"].endswith(".Uncertainty"):
+        settings["tasks"] = list(tasks)
+    return instantiate(settings)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    value: Any = OmegaConf.to_container(config, resolve=True)
+    return value

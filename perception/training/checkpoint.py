@@ -1,0 +1,76 @@
+"""Checkpoints: written whole or not at all, read without pickle code, checked key by key."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perception.errors import PerceptionError
+from perception.files import atomic_open, read_bytes
+
+VERSION = 1
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes tensors and plain values atomically.
+
+    Raises:
+        PerceptionError: the disk is full or the folder cannot be written; the old file stays.
+    """
+    buffer = io.BytesIO()  # torch.save to a full disk fails inside C++; a plain write fails cleanly
+    torch.save({"version": VERSION, **state}, buffer)
+    with atomic_open(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state that `save` wrote, on the CPU (`weights_only=True`)."""
+    raw = read_bytes(path)
+    try:
+        state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch each raise their own
+        raise PerceptionError(
+            path, found=str(error).split("\n")[0][:120], expected="a checkpoint of this program",
+            do="Use an older checkpoint of the run, or start it again.",
+        ) from error  # fmt: skip
+    if not isinstance(state, dict) or state.get("version") != VERSION:
+        found = state.get("version") if isinstance(state, dict) else type(state).__name__
+        raise PerceptionError(
+            f"{path}: version", found=str(found), expected=str(VERSION),
+            do="Use a checkpoint written by this version of perception train.",
+        )  # fmt: skip
+    return state
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: object) -> None:
+    """Loads `weights` into `model`, whole.
+
+    Raises:
+        PerceptionError: keys are missing, surplus or of another shape; it names them.
+    """
+    ours = model.state_dict()
+    problems = {
+        "missing": [k for k in ours if k not in weights],
+        "surplus": [k for k in weights if k not in ours],
+        "shape": [
+            f"{k} {tuple(weights[k].shape)} instead of {tuple(ours[k].shape)}"
+            for k in ours
+            if k in weights and weights[k].shape != ours[k].shape
+        ],
+    }
+    if any(problems.values()):
+        found = "; ".join(
+            f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            for kind, keys in problems.items()
+            if keys
+        )
+        raise PerceptionError(
+            where, found=found, expected=f"the {len(ours)} weights of this architecture",
+            do="Use the configuration that this checkpoint was trained with.",
+        )  # fmt: skip
+    model.load_state_dict(dict(weights))

@@ -1,0 +1,139 @@
+"""What a run writes down while it trains: CSV by default, Weights & Biases on request."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.errors import PerceptionError
+from perception.files import write_text
+
+
+class Logger(Protocol):
+    """Takes numbers and pictures of a run."""
+
+    def start(self, run: Path, config: Mapping[str, Any], step: int) -> None:
+        """A run begins (step 0) or goes on after `step` steps."""
+        ...
+
+    def numbers(self, step: int, values: Mapping[str, float], *, kind: str) -> None:
+        """Values after `step` steps; `kind` is "train" or "evaluation"."""
+        ...
+
+    def pictures(self, step: int, overlays: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Overlays (H, W, 3) by frame key."""
+        ...
+
+    def finish(self) -> None:
+        """The run is over."""
+        ...
+
+
+class CsvLogger:
+    """`train.csv` and `evaluation.csv` in the run's folder, one row per entry.
+
+    A resumed run drops the rows after its checkpoint and goes on, so that no step stands twice.
+    """
+
+    def start(self, run: Path, config: Mapping[str, Any], step: int) -> None:  # noqa: ARG002
+        """Opens the files, keeping rows up to `step`."""
+        self.run = run
+        for kind in ("train", "evaluation"):
+            path = run / f"{kind}.csv"
+            if path.is_file():
+                rows = [r for r in read_log(path) if r["step"] <= step]
+                path.unlink()
+                for row in rows:
+                    _append(path, row)
+
+    def numbers(self, step: int, values: Mapping[str, float], *, kind: str) -> None:
+        """Appends one row."""
+        _append(self.run / f"{kind}.csv", {"step": step, **values})
+
+    def pictures(self, step: int, overlays: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Pictures go into the report, not beside the numbers."""
+
+    def finish(self) -> None:
+        """Nothing is open."""
+
+
+class WandbLogger(CsvLogger):
+    """The CSV files, and the same in Weights & Biases, offline where there is no network."""
+
+    def __init__(self, project: str, mode: str = "offline", overlays: int = 4) -> None:
+        self.project, self.mode, self.overlays = project, mode, overlays
+
+    def start(self, run: Path, config: Mapping[str, Any], step: int) -> None:
+        """Opens or resumes the W&B run of this folder."""
+        super().start(run, config, step)
+        try:
+            import wandb
+        except ImportError as error:
+            raise PerceptionError(
+                "logger=wandb", found="wandb is not installed", expected="the extra `wandb`",
+                do="pip install 'road-perception[wandb]', or use logger=csv.",
+            ) from error  # fmt: skip
+        self.wandb = wandb
+        name = f"{run.parent.name}-{run.name}"
+        self.session = wandb.init(
+            project=self.project, mode=self.mode, dir=str(run), name=name, id=name,
+            resume="allow", config=dict(config),
+        )  # fmt: skip
+
+    def numbers(self, step: int, values: Mapping[str, float], *, kind: str) -> None:
+        """Logs to both."""
+        super().numbers(step, values, kind=kind)
+        self.session.log({f"{kind}/{name}": v for name, v in values.items()}, step=step)
+
+    def pictures(self, step: int, overlays: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Logs the first few overlays."""
+        chosen = list(overlays.items())[: self.overlays]
+        images = [self.wandb.Image(image, caption=key) for key, image in chosen]
+        self.session.log({"overlays": images}, step=step)
+
+    def finish(self) -> None:
+        """Closes the W&B run."""
+        self.session.finish()
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a CSV log as numbers; a row that a crash cut off is dropped."""
+    if not path.is_file():
+        return []
+    lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    rows = []
+    for line in lines[1:]:
+        try:
+            rows.append({n: float(v) for n, v in zip(lines[0], line, strict=True) if v})
+        except ValueError:
+            continue
+    return rows
+
+
+def _append(path: Path, row: Mapping[str, float]) -> None:
+    """Adds a row; a new column rewrites the file with the longer header."""
+    header = _header(path)
+    if set(row) <= set(header):
+        with path.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, header).writerow(row)
+        return
+    rows = read_log(path)
+    header += [name for name in row if name not in header]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, header)
+    writer.writeheader()
+    writer.writerows([*rows, row])
+    write_text(path, text.getvalue())
+
+
+def _header(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return next(csv.reader(file), [])
