@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.labels import IGNORE_INDEX
+from perception.structures import Prediction
 
 RGB = tuple[int, int, int]
 Picture = NDArray[np.uint8]  # (H, W, 3)
@@ -191,3 +192,17 @@ def _font(size: int) -> Any:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
+
+
+def draw_prediction(image: Picture, prediction: Prediction, *, score: float = 0.5) -> Picture:
+    """Semantic colours, road tint and boxes of at least `score`, whichever were predicted."""
+    drawn = image
+    if prediction.semantic is not None:
+        scheme = prediction.semantic.scheme
+        drawn = draw_semantic(drawn, prediction.semantic.train_ids, scheme.colors, alpha=0.35)
+    if prediction.road is not None:
+        drawn = draw_road(drawn, prediction.road)
+    if prediction.boxes is not None:
+        shown = prediction.boxes[prediction.boxes.score >= score]
+        drawn = draw_boxes(drawn, shown.xyxy, shown.names, scores=shown.score)
+    return drawn
