@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,8 +64,7 @@ def _rasterised(elements: tuple[Element, ...], size: tuple[int, ...]) -> NDArray
     draw = ImageDraw.Draw(picture)
     for number, element in enumerate(elements):
         for polygon in element.polygons:
-            if len(polygon) > 1:
-                draw.polygon(polygon.ravel().tolist(), fill=number)
+            draw.polygon(polygon.ravel().tolist(), fill=number)
     return np.array(picture, np.int32)
 
 
@@ -114,7 +114,7 @@ def _boxes(scene: Scene, elements: tuple[Element, ...], count: NDArray[np.int64]
             continue
         truncation = 1 - _area(inside) / _area(box)
         visible = int(count[numbers].sum())
-        share = visible / max(sum(p.pixels for p in parts), 1)
+        share = visible / max(_pixels(parts), 1)
         occlusion = 0 if share >= 0.85 else 1 if share >= 0.5 else 2
         ignore = share < _SEEN or visible < _SEEN_PIXELS or inside[3] - inside[1] < _LOWEST
         alpha = actor.rotation_y - np.arctan2(actor.x, actor.z)
@@ -151,6 +151,16 @@ def _by_actor(elements: tuple[Element, ...]) -> dict[int, list[int]]:
         if element.actor >= 0:
             found.setdefault(element.actor, []).append(number)
     return found
+
+
+def _pixels(parts: list[Element]) -> int:
+    """Pixels inside the image of the outlines of an actor, as if nothing stood before it."""
+    polygons = [polygon for part in parts for polygon in part.polygons]
+    x, y, width, height = cv2.boundingRect(np.concatenate(polygons))
+    mask = np.zeros((height, width), np.uint8)
+    for polygon in polygons:
+        cv2.fillPoly(mask, [polygon - np.array([x, y], np.int32)], 1)
+    return cv2.countNonZero(mask)
 
 
 def _area(box: NDArray[np.float64]) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception.structures import Calibration, Float
 
@@ -40,16 +39,18 @@ class Camera:
     def project(self, points: Float) -> tuple[Float, Float]:
         """(..., 3) scene points to (..., 2) pixels and (...) depths in metres."""
         depth = points[..., 2]
-        u = self.focal * (points[..., 0] + self.shift_m) / depth + self.cx
-        v = self.focal * (points[..., 1] + self.height_m) / depth + self.cy
-        return np.stack([u, v], axis=-1), depth
+        scale = self.focal / depth
+        pixels = np.empty((*depth.shape, 2))
+        pixels[..., 0] = (points[..., 0] + self.shift_m) * scale + self.cx
+        pixels[..., 1] = (points[..., 1] + self.height_m) * scale + self.cy
+        return pixels, depth
 
-    def ground_rows(self, far_m: float) -> tuple[int, NDArray[np.float32]]:
+    def ground_rows(self, far_m: float) -> tuple[int, Float]:
         """First image row with ground nearer than `far_m`, and the depth of every row from it."""
         first = int(np.floor(self.cy + self.focal * self.height_m / far_m)) + 1
         first = min(max(first, 0), self.size[0])
         rows = np.arange(first, self.size[0])
-        return first, (self.focal * self.height_m / (rows - self.cy)).astype(np.float32)
+        return first, self.focal * self.height_m / (rows - self.cy)
 
     def calibration(self) -> Calibration:
         """All matrices of a KITTI calib file, `Tr_cam_to_road` included."""

@@ -13,8 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.structures import Float
+from perception.synthesis.textures import Texture, level_for
 
 SHIFT = 4  # fractional bits of polygon corners
+_SPECK = 4  # outlines of no more pixels, width and height together, are left out
+_SMOOTH = 0.8  # pixels that a polygon may leave its contour
+Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,6 @@ class Element:
     label: str  # Cityscapes class
     polygons: tuple[NDArray[np.int32], ...]  # each (K, 2) pixel indices
     extent: tuple[float, float, float, float]  # x1, y1, x2, y2 beyond the image too, continuous
-    pixels: int  # of the outline inside the image
     actor: int = -1  # index in Scene.actors
     instance: bool = False
 
@@ -40,43 +43,117 @@ class Canvas:
         self._scratch = np.zeros(self.image.shape[:2], np.uint8)
         self._extent: tuple[float, float, float, float] | None = None
 
-    def polygon(self, points: Float, color: tuple[float, float, float]) -> None:
-        """Paints a convex polygon (K, 2), pixels; part of the current element."""
-        corners = np.rint(np.clip(points, -30000, 30000) * (1 << SHIFT)).astype(np.int32)
-        self.polygon_fixed(corners, color)
-        low, high = points.min(0), points.max(0)
-        self.cover(low[0], low[1], high[0], high[1])
+    # ------------------------------------------------------------------ painting
 
-    def polygon_fixed(self, corners: NDArray[np.int32], color: tuple[float, float, float]) -> None:
+    def polygon(self, points: Float, color: Color) -> None:
+        """Paints a convex polygon (K, 2), pixels; part of the current element."""
+        self.polygon_fixed(fixed(points), color)
+        (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
+        self.cover(x1, y1, x2, y2)
+
+    def polygon_fixed(self, corners: NDArray[np.int32], color: Color) -> None:
         """As `polygon`, corners in 1/16 pixels; the caller reports the extent with `cover`."""
         cv2.fillConvexPoly(self.image, corners, color, cv2.LINE_AA, SHIFT)
         cv2.fillConvexPoly(self._scratch, corners, 255, cv2.LINE_8, SHIFT)
 
-    def stroke(
-        self, points: Float, width: float, color: tuple[float, float, float], *, closed: bool
-    ) -> None:
+    def highlight(self, corners: NDArray[np.int32], color: Color) -> None:
+        """Paints a convex polygon in 1/16 pixels on what is part of the element already."""
+        cv2.fillConvexPoly(self.image, corners, color, cv2.LINE_AA, SHIFT)
+
+    def silhouette(self, points: Float) -> None:
+        """Makes a convex polygon part of the current element without painting it."""
+        cv2.fillConvexPoly(self._scratch, fixed(points), 255, cv2.LINE_8, SHIFT)
+        (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
+        self.cover(x1, y1, x2, y2)
+
+    def stroke(self, points: Float, width: float, color: Color, *, closed: bool) -> None:
         """Paints a line through points (K, 2); `width` in pixels, at least one."""
-        corners = np.rint(np.clip(points, -30000, 30000) * (1 << SHIFT)).astype(np.int32)
+        corners = fixed(points)
         thick = max(1, round(width))
         cv2.polylines(self.image, [corners], closed, color, thick, cv2.LINE_AA, SHIFT)
         cv2.polylines(self._scratch, [corners], closed, 255, thick, cv2.LINE_8, SHIFT)
         low, high = points.min(0) - width / 2, points.max(0) + width / 2
-        self.cover(low[0], low[1], high[0], high[1])
+        self.cover(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+
+    def textured(
+        self, corners: Float, texture: Texture, matrix: Float,
+        window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    ) -> None:  # fmt: skip
+        """Paints a texture onto a quad (4, 2): bottom left, bottom right, top right, top left.
+
+        matrix: (3, 4) from texture channels to RGB; window: left, top, right, bottom of what is
+        shown, as shares of the texture. Perspective-correct.
+        """
+        x1, y1, x2, y2 = self._inside(corners)
+        if x1 >= x2 or y1 >= y2:
+            return
+        tall = max(abs(corners[3, 1] - corners[0, 1]), abs(corners[2, 1] - corners[1, 1]), 1.0)
+        wide = max(abs(corners[1, 0] - corners[0, 0]), 1.0)
+        left, top, right, bottom = window
+        rows, columns = texture[0].shape[:2]
+        shrink = (bottom - top) * rows / tall * (right - left) * columns / wide
+        picture = level_for(texture, float(np.sqrt(shrink)))
+        rows, columns = picture.shape[:2]
+        u, w, v, b = left * columns, right * columns, top * rows, bottom * rows
+        source = np.array([[u, b], [w, b], [w, v], [u, v]], np.float32) - np.float32(0.5)
+        target = (corners - [x1, y1]).astype(np.float32)
+        warp = cv2.getPerspectiveTransform(source, target)
+        warped = cv2.warpPerspective(picture, warp, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR,
+                                     borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        area = np.zeros((y2 - y1, x2 - x1), np.uint8)
+        cv2.fillConvexPoly(area, fixed(corners - [x1, y1]), 255, cv2.LINE_8, SHIFT)
+        shown = self.image[y1:y2, x1:x2]
+        cv2.copyTo(cv2.transform(warped, matrix), area, shown)
+        part = self._scratch[y1:y2, x1:x2]
+        cv2.max(part, area, dst=part)
+        (a, b), (c, d) = corners.min(0).tolist(), corners.max(0).tolist()
+        self.cover(a, b, c, d)
+
+    def sprite(self, box: Float, shade: Texture, opacity: Texture, matrix: Float) -> None:
+        """Paints a picture that faces the camera into the box (2, 2): top left, bottom right.
+
+        matrix: (3, 2) from shade to RGB.
+        """
+        a, b, c, d = self._inside(box)
+        left, top, right, bottom = box.ravel().tolist()
+        if a >= c or b >= d or right - left < 0.5 or bottom - top < 0.5:
+            return
+        rows, columns = shade[0].shape[:2]
+        shrink = max(columns / (right - left), rows / (bottom - top))
+        pictures = level_for(shade, shrink), level_for(opacity, shrink)
+        rows, columns = pictures[0].shape[:2]
+        sx, sy = columns / (right - left), rows / (bottom - top)
+        warp = np.array([[sx, 0, (a - left) * sx - 0.5], [0, sy, (b - top) * sy - 0.5]])
+        tone, alpha = (
+            cv2.warpAffine(p, warp, (c - a, d - b), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+            for p in pictures
+        )
+        shown = self.image[b:d, a:c]
+        alpha3 = cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB)
+        color = cv2.transform(tone[:, :, None], matrix)
+        color = cv2.multiply(color, alpha3, scale=1 / 255)
+        cv2.multiply(shown, 255 - alpha3, dst=shown, scale=1 / 255)
+        cv2.add(shown, color, dst=shown)
+        part = self._scratch[b:d, a:c]
+        cv2.max(part, cv2.threshold(alpha, 110, 255, cv2.THRESH_BINARY)[1], dst=part)
+        self.cover(left, top, right, bottom)
+
+    def _inside(self, points: Float) -> tuple[int, int, int, int]:
+        """x1, y1, x2, y2 of the image area around points."""
+        height, width = self.image.shape[:2]
+        low, high = points.min(0).tolist(), points.max(0).tolist()
+        x1, y1 = max(int(np.floor(low[0])) - 1, 0), max(int(np.floor(low[1])) - 1, 0)
+        return x1, y1, min(int(high[0]) + 2, width), min(int(high[1]) + 2, height)
+
+    # ------------------------------------------------------------------ elements
 
     def cover(self, x1: float, y1: float, x2: float, y2: float) -> None:
         """Widens the extent of the current element; pixel centres are integers."""
         if self._extent is None:
-            self._extent = (float(x1), float(y1), float(x2), float(y2))
+            self._extent = (x1, y1, x2, y2)
         else:
             a, b, c, d = self._extent
             self._extent = (min(x1, a), min(y1, b), max(x2, c), max(y2, d))
-
-    def stamp(self, x: int, y: int, mask: NDArray[np.uint8]) -> None:
-        """Marks the pixels of a mask (0 or 255) at (x, y) as part of the current element."""
-        height, width = mask.shape
-        area = self._scratch[y : y + height, x : x + width]
-        np.maximum(area, mask, out=area)
-        self.cover(x, y, x + width - 1, y + height - 1)
 
     def finish(self, label: str, *, actor: int = -1, instance: bool = False) -> None:
         """Ends the current element: its outline becomes polygons; of an instance exactly one."""
@@ -89,37 +166,46 @@ class Canvas:
         if x1 >= x2 or y1 >= y2:
             return
         area = self._scratch[y1:y2, x1:x2]
-        polygons, pixels = outlines(area, (x1, y1), largest=instance)
+        polygons = outlines(area, (x1, y1))
+        if instance and len(polygons) > 1:
+            polygons = (max(polygons, key=cv2.contourArea),)
         area[:] = 0
         if polygons:
             continuous = (extent[0] + 0.5, extent[1] + 0.5, extent[2] + 0.5, extent[3] + 0.5)
-            self.elements.append(Element(label, polygons, continuous, pixels, actor, instance))
+            self.elements.append(Element(label, polygons, continuous, actor, instance))
 
     def region(self, label: str, mask: NDArray[np.uint8]) -> None:
-        """A thing without actor given by its mask (H, W) of 0 and 255."""
+        """An element without paint, given by its mask (H, W) of 0 and 255."""
         height, width = mask.shape
-        polygons, pixels = outlines(mask, (0, 0), largest=False)
+        polygons = outlines(mask, (0, 0), exact=True)
         if polygons:
-            self.elements.append(Element(label, polygons, (0, 0, width, height), pixels))
+            self.elements.append(Element(label, polygons, (0, 0, width, height)))
+
+
+def fixed(points: Float) -> NDArray[np.int32]:
+    """Pixel coordinates in 1/16 pixels, as OpenCV draws them."""
+    scaled = points * (1 << SHIFT) + 0.5
+    if scaled.min() < -480_000 or scaled.max() > 480_000:
+        scaled = np.clip(scaled, -480_000, 480_000)
+    return np.floor(scaled).astype(np.int32)
 
 
 def outlines(
-    mask: NDArray[np.uint8], origin: tuple[int, int], *, largest: bool, smallest: int = 4
-) -> tuple[tuple[NDArray[np.int32], ...], int]:
-    """Outer contours of a mask as polygons of pixel indices, and the pixels they enclose.
+    mask: NDArray[np.uint8], origin: tuple[int, int], *, exact: bool = False
+) -> tuple[NDArray[np.int32], ...]:
+    """Outer contours of a mask as polygons (K >= 3, 2) of pixel indices; holes are filled.
 
-    Holes are filled, as annotators do; specks below `smallest` pixels are left out.
+    Unless `exact`, specks are left out where there is something larger, and a polygon may leave
+    its contour by less than a pixel, as one drawn by hand.
     """
-    found, _ = cv2.findContours(
-        np.ascontiguousarray(mask), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=origin
-    )
-    sized = [(_enclosed(c), c[:, 0]) for c in (f.astype(np.int32, copy=False) for f in found)]
-    sized.sort(key=lambda row: -row[0])
-    kept = [row for row in sized[: 1 if largest else None] if row[0] >= smallest]
-    return tuple(c for _, c in kept), int(sum(n for n, _ in kept))
-
-
-def _enclosed(contour: NDArray[np.int32]) -> float:
-    """Pixels inside and on a contour (Pick's theorem; the border is walked in single steps)."""
-    steps = np.abs(np.diff(contour[:, 0], axis=0, append=contour[:1, 0])).max(axis=1).sum()
-    return cv2.contourArea(contour) + steps / 2 + 1
+    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=origin)
+    contours = [c.astype(np.int32, copy=False) for c in found]
+    if not exact and len(contours) > 1:
+        contours = [c for c in contours if sum(cv2.boundingRect(c)[2:]) > _SPECK]
+    kept = []
+    for contour in contours:
+        if not exact and len(contour) > 12:
+            contour = cv2.approxPolyDP(contour, _SMOOTH, True).astype(np.int32, copy=False)
+        line = contour[:, 0]
+        kept.append(line if len(line) > 2 else line[[0, -1, -1]])
+    return tuple(kept)

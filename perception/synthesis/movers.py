@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from perception.structures import Float
 from perception.synthesis import people, solids
 from perception.synthesis.camera import Camera
-from perception.synthesis.canvas import SHIFT, Canvas
+from perception.synthesis.canvas import Canvas, fixed
 from perception.synthesis.people import Figure
 from perception.synthesis.scene import Actor
 from perception.synthesis.shading import Shader
 from perception.synthesis.solids import Part, Solid
 
 NEAR_M = 0.5  # nothing nearer is drawn
+_PLAIN_M = 55.0  # at KITTI's size: beyond, details are smaller than a pixel
 
 
 def solid_of(actor: Actor) -> Solid:
@@ -61,46 +62,52 @@ def paint_vehicle(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, 
 def _paint_part(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, part: Part,
                 palette: Float, dim: float) -> None:  # fmt: skip
     points = placed(part.vertices, actor)
+    if points[:, 2].max() < NEAR_M:
+        return
     c, s = np.cos(actor.rotation_y), np.sin(actor.rotation_y)
     n = part.normals
     normals = np.stack([c * n[:, 0] + s * n[:, 2], n[:, 1], -s * n[:, 0] + c * n[:, 2]], axis=1)
     eye = np.array([-camera.shift_m, -camera.height_m, 0.0])
     seen = np.einsum("ij,ij->i", normals, points[part.faces[:, 0]] - eye) < 0
-    if not seen.any() or points[:, 2].max() < NEAR_M:
+    if actor.z > _PLAIN_M * camera.focal / 721.5:
+        seen &= ~part.detail
+    if not seen.any():
         return
-    faces, paint = part.faces[seen], part.paint[seen]
-    gain = shader.lit(normals[seen]) * dim
-    colors = palette[paint]
-    shiny = (paint == solids.PAINT) | (paint == solids.GLASS)
-    glow = np.where(paint == solids.LAMP_REAR, 1.25, 1.0)
-    depth = np.full(len(faces), max(actor.z, NEAR_M))
-    shaded = shader.colors(colors, gain * glow, depth)
-    sky = np.clip(-normals[seen][:, 1], 0, 1) * shiny * 0.14 + (paint == solids.GLASS) * 0.10
-    shaded = shaded * (1 - sky[:, None]) + np.array(shader.light.horizon) * (
-        sky[:, None] * shader.light.brightness * dim
-    )
+    faces = part.faces[seen]
+    shaded = _shaded(shader, part.paint[seen], normals[seen], palette, max(actor.z, NEAR_M), dim)
     if points[:, 2].min() >= NEAR_M:
         pixels, _ = camera.project(points)
-        fixed = np.rint(np.clip(pixels, -30000, 30000) * (1 << SHIFT)).astype(np.int32)
-        for corners, color in zip(fixed[faces], shaded.tolist(), strict=True):
+        for corners, color in zip(fixed(pixels)[faces], shaded.tolist(), strict=True):
             canvas.polygon_fixed(corners, color)
-        used = pixels[np.unique(faces)]
-        canvas.cover(*used.min(0), *used.max(0))
+        used = pixels[faces.ravel()]
+        (x1, y1), (x2, y2) = used.min(0).tolist(), used.max(0).tolist()
+        canvas.cover(x1, y1, x2, y2)
         return
     for face, color in zip(faces, shaded.tolist(), strict=True):
-        clipped = clip_near(points[face])
+        clipped = clip_near(points[face], NEAR_M)
         if len(clipped) >= 3:
             canvas.polygon(camera.project(clipped)[0], color)
 
 
-def clip_near(corners: Float) -> Float:
-    """The part of a polygon (K, 3) beyond the near plane."""
+def _shaded(shader: Shader, paint: NDArray[np.intp], normals: Float, palette: Float, depth: float,
+            dim: float) -> Float:  # fmt: skip
+    """(F, 3) colours of faces: light, lamps that glow, sky mirrored by paint and glass."""
+    glass = paint == solids.GLASS
+    gain = shader.lit(normals) * dim * np.where(paint == solids.LAMP_REAR, 1.25, 1.0)
+    shaded = shader.colors(palette[paint], gain, depth)
+    mirror = np.clip(-normals[:, 1], 0, 1) * (glass | (paint == solids.PAINT)) * 0.16 + glass * 0.10
+    mirror = mirror[:, None]
+    return shaded * (1 - mirror) + shader.horizon * (mirror * shader.light.brightness * dim)
+
+
+def clip_near(corners: Float, near: float) -> Float:
+    """The part of a polygon (K, 3) beyond a depth."""
     kept: list[Float] = []
     for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if a[2] >= NEAR_M:
+        if a[2] >= near:
             kept.append(a)
-        if (a[2] >= NEAR_M) != (b[2] >= NEAR_M):
-            kept.append(a + (b - a) * ((NEAR_M - a[2]) / (b[2] - a[2])))
+        if (a[2] >= near) != (b[2] >= near):
+            kept.append(a + (b - a) * ((near - a[2]) / (b[2] - a[2])))
     return np.array(kept).reshape(-1, 3)
 
 
@@ -116,33 +123,33 @@ def paint_bicycle(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, 
             continue
         pixels, _ = camera.project(points)
         width = 2 * tube.radius * camera.focal / actor.z
-        canvas.stroke(pixels, width, shader.color(tube.color, shader.light.brightness * dim,
-                                                  actor.z), closed=tube.closed)  # fmt: skip
+        color = shader.color(tube.color, shader.light.brightness * dim, actor.z)
+        canvas.stroke(pixels, width, color, closed=tube.closed)
 
 
 def paint_body(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, dim: float) -> None:
     """Paints the limbs of a pedestrian or cyclist, far ones first, each with a lighter side."""
     figure = figure_of(actor.kind, actor.seed)
-    ends = np.array([[b.start, b.end] for b in figure.limbs]).reshape(-1, 3)
-    points = _figure_points(ends, figure, actor)
+    points = _figure_points(figure.ends, figure, actor)
     if points[:, 2].min() < NEAR_M:
         return
     pixels, depth = camera.project(points)
-    limbs = pixels.reshape(-1, 2, 2)
-    radii = np.array([[b.start_radius, b.end_radius] for b in figure.limbs])
-    radii = radii * camera.focal / depth.reshape(-1, 2)
+    limbs, depth = pixels.reshape(-1, 2, 2), depth.reshape(-1, 2)
+    radii = figure.radii * camera.focal / depth
+    outline = _capsules(limbs, radii)
     sideways = float(np.sign(shader.light.sun[0])) * 0.35 * shader.light.sunshine
-    gain = shader.light.brightness * dim
-    order = np.argsort(-depth.reshape(-1, 2).mean(1), kind="stable")
-    for index in order:
-        limb = figure.limbs[int(index)]
-        pair, radius = limbs[index], radii[index]
-        canvas.polygon(_capsule(pair, radius), shader.color(limb.color, gain * 0.72, actor.z))
-        if radius.max() > 1.2:
-            lit = pair + np.array([sideways, -0.18]) * radius[:, None]
-            hull = np.rint(_capsule(lit, radius * 0.72) * (1 << SHIFT)).astype(np.int32)
-            color = shader.color(limb.color, gain * 1.02, actor.z)
-            cv2.fillConvexPoly(canvas.image, hull, color, cv2.LINE_AA, SHIFT)
+    lighter = _capsules(limbs + np.array([sideways, -0.18]) * radii[:, :, None], radii * 0.72)
+    shapes, lights = fixed(outline), fixed(lighter)
+    gain = np.full(len(limbs), shader.light.brightness * dim)
+    dark = shader.colors(figure.colors, gain * 0.72, actor.z).tolist()
+    bright = shader.colors(figure.colors, gain * 1.02, actor.z).tolist()
+    large = radii.max(1) > 1.5
+    for index in np.argsort(-depth.mean(1), kind="stable").tolist():
+        canvas.polygon_fixed(shapes[index], dark[index])
+        if large[index]:
+            canvas.highlight(lights[index], bright[index])
+    (x1, y1), (x2, y2) = outline.min((0, 1)).tolist(), outline.max((0, 1)).tolist()
+    canvas.cover(x1, y1, x2, y2)
 
 
 def _figure_points(points: Float, figure: Figure, actor: Actor) -> Float:
@@ -150,10 +157,13 @@ def _figure_points(points: Float, figure: Figure, actor: Actor) -> Float:
     return placed(points - np.array([figure.center[0], 0.0, figure.center[1]]), actor)
 
 
-_CIRCLE = np.stack([np.cos(np.arange(10) * np.pi / 5), np.sin(np.arange(10) * np.pi / 5)], axis=1)
+_ARC = np.linspace(-np.pi / 2, np.pi / 2, 6)
 
 
-def _capsule(ends: Float, radii: Float) -> Float:
-    """(K, 2) outline around two circles: centres (2, 2), radii (2,)."""
-    rim = (ends[:, None, :] + radii[:, None, None] * _CIRCLE).reshape(-1, 2)
-    return cv2.convexHull(rim.astype(np.float32))[:, 0].astype(np.float64)
+def _capsules(ends: Float, radii: Float) -> Float:
+    """(L, 12, 2) outlines around pairs of circles: centres (L, 2, 2), radii (L, 2)."""
+    along = ends[:, 1] - ends[:, 0]
+    angle = np.arctan2(along[:, 1], along[:, 0])[:, None]
+    arcs = np.concatenate([angle + np.pi + _ARC, angle + _ARC], axis=1)
+    rim = np.stack([np.cos(arcs), np.sin(arcs)], axis=-1)
+    return ends.repeat(6, axis=1) + rim * radii.repeat(6, axis=1)[:, :, None]

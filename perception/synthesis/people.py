@@ -39,6 +39,9 @@ class Figure:
 
     limbs: tuple[Limb, ...]
     tubes: tuple[Tube, ...]
+    ends: Float  # (2 L, 3) both ends of every limb
+    radii: Float  # (L, 2)
+    colors: Float  # (L, 3)
     dimensions: tuple[float, float, float]  # height, width, length
     center: tuple[float, float]  # middle of the extent, x and z
 
@@ -155,6 +158,9 @@ def _figure(limbs: list[Limb], tubes: list[Tube], size: float) -> Figure:
     high = np.max([p + r for p, r in ends], axis=0)
     return Figure(
         scaled, lines,
+        np.array([[b.start, b.end] for b in scaled]).reshape(-1, 3),
+        np.array([[b.start_radius, b.end_radius] for b in scaled]),
+        np.array([b.color for b in scaled]),
         (float(-low[1]), float(high[2] - low[2]), float(high[0] - low[0])),
         (float(low[0] + high[0]) / 2, float(low[2] + high[2]) / 2),
     )  # fmt: skip

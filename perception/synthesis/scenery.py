@@ -2,208 +2,283 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from perception.structures import Float
+from perception.synthesis import textures
 from perception.synthesis.camera import Camera
-from perception.synthesis.canvas import SHIFT, Canvas
-from perception.synthesis.movers import NEAR_M, clip_near
+from perception.synthesis.canvas import Canvas, Color, fixed
+from perception.synthesis.movers import clip_near
 from perception.synthesis.scene import Prop
 from perception.synthesis.shading import Shader
-from perception.synthesis.textures import crown
+from perception.synthesis.textures import Texture
 
-Triple = tuple[float, float, float]
-_WALLS = ((196, 176, 148), (178, 96, 72), (214, 204, 186), (160, 150, 140), (206, 182, 120),
-          (186, 120, 92), (150, 158, 164), (224, 218, 206), (170, 138, 112))  # fmt: skip
-
-
-def paint_prop(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop) -> None:
-    """Paints one prop as one element (a sign and its pole are two)."""
-    rng = np.random.default_rng([prop.seed, 5])
-    if prop.kind in ("building", "house"):
-        _building(canvas, camera, shader, prop, rng)
-        canvas.finish("building")
-    elif prop.kind in ("tree", "bush"):
-        _tree(canvas, camera, shader, prop, rng)
-    elif prop.kind in ("fence", "wall", "hedge"):
-        _barrier(canvas, camera, shader, prop)
-    else:
-        _pole(canvas, camera, shader, prop, rng)
+Place = tuple[float, float]  # x, z
+_NEAR_M = 0.8  # nothing nearer is drawn
+_LOWEST = 9.0  # pixels of height; poles below are not drawn
+_WALLS = ((202, 184, 158), (184, 102, 78), (222, 212, 194), (168, 158, 148), (212, 190, 134),
+          (192, 128, 100), (158, 166, 172), (230, 224, 212), (176, 146, 120), (150, 84, 66),
+          (206, 170, 150), (186, 190, 176))  # fmt: skip
+_ROOFS = ((146, 74, 54), (112, 62, 50), (92, 92, 98), (70, 66, 68), (160, 96, 70))
+_GLASS = (96, 116, 136)
 
 
-def quad(canvas: Canvas, camera: Camera, shader: Shader, corners: Float, rgb: tuple[float, ...],
-         gain: float) -> None:  # fmt: skip
-    """A flat polygon (K, 3) of the scene, clipped at the near plane."""
-    if corners[:, 2].min() < NEAR_M:
-        corners = clip_near(corners)
-        if len(corners) < 3:
+class Stage:
+    """What every painter of props needs."""
+
+    def __init__(self, canvas: Canvas, camera: Camera, shader: Shader) -> None:
+        self.canvas, self.camera, self.shader = canvas, camera, shader
+        self.bright = shader.light.brightness
+
+    def quad(self, corners: Float, rgb: Color, gain: float) -> None:
+        """A flat convex polygon (K, 3) of the scene."""
+        if corners[:, 2].min() < _NEAR_M:
+            corners = clip_near(corners, _NEAR_M)
+            if len(corners) < 3:
+                return
+        pixels, depth = self.camera.project(corners)
+        self.canvas.polygon(pixels, self.shader.color(rgb, gain, float(depth.mean())))
+
+    def wall(
+        self, a: Place, b: Place, height: float, texture: Texture, colors: Float, gain: float,
+        window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+    ) -> None:  # fmt: skip
+        """An upright textured wall from a to b; what is too near is cut off at the end a."""
+        left, top, right, bottom = window
+        if b[1] < _NEAR_M + 0.1:
             return
-    pixels, depth = camera.project(corners)
-    canvas.polygon(pixels, shader.color(rgb, gain, float(depth.mean())))
+        if a[1] < _NEAR_M:
+            share = (_NEAR_M - a[1]) / (b[1] - a[1])
+            left += (right - left) * share
+            a = (a[0] + (b[0] - a[0]) * share, _NEAR_M)
+        pixels, depth = self.camera.project(upright(a, b, 0, height))
+        matrix = self.shader.matrix(colors, gain, float(depth.mean()))
+        self.canvas.textured(pixels, texture, matrix, (left, top, right, bottom))
+
+    def facing(self, a: Place, b: Place, towards: Place) -> float:
+        """Light on an upright wall from a to b whose outside looks to `towards`."""
+        nx, nz = -(b[1] - a[1]), b[0] - a[0]
+        size = max(float(np.hypot(nx, nz)), 1e-9)
+        outward = nx * (towards[0] - (a[0] + b[0]) / 2) + nz * (towards[1] - (a[1] + b[1]) / 2)
+        sign = 1.0 if outward > 0 else -1.0
+        return float(self.shader.lit(np.array([[sign * nx / size, 0.0, sign * nz / size]]))[0])
 
 
-def _upright(a: tuple[float, float], b: tuple[float, float], low: float, high: float) -> Float:
-    """(4, 3) a wall from a to b (x, z) between two heights."""
+def upright(a: Place, b: Place, low: float, high: float) -> Float:
+    """(4, 3) an upright quad from a to b between two heights."""
     return np.array([[a[0], -low, a[1]], [b[0], -low, b[1]], [b[0], -high, b[1]],
                      [a[0], -high, a[1]]])  # fmt: skip
 
 
-def _gain(shader: Shader, a: tuple[float, float], b: tuple[float, float],
-          towards: tuple[float, float]) -> float:  # fmt: skip
-    """Light on an upright wall from a to b whose outside looks to `towards` (x, z)."""
-    normal = np.array([-(b[1] - a[1]), 0.0, b[0] - a[0]])
-    normal = normal / max(float(np.linalg.norm(normal)), 1e-9)
-    middle = np.array([(a[0] + b[0]) / 2, 0.0, (a[1] + b[1]) / 2])
-    if normal @ (np.array([towards[0], 0.0, towards[1]]) - middle) < 0:
-        normal = -normal
-    return float(shader.lit(normal[None])[0])
-
-
-def _building(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop, rng: np.random.Generator
-              ) -> None:  # fmt: skip
-    color = np.array(_WALLS[int(rng.integers(len(_WALLS)))]) + rng.normal(0, 6, 3)
-    deep = float(rng.uniform(7, 12)) * prop.side
-    near, far = prop.near, prop.far
-    behind = (near[0] + deep, near[1])
-    rgb = tuple(float(c) for c in color)
-    gain = _gain(shader, near, behind, (near[0], near[1] - 10))
-    quad(canvas, camera, shader, _upright(near, behind, 0, prop.height), rgb, gain)
-    gain = _gain(shader, near, far, (near[0] - prop.side * 10, near[1]))
-    quad(canvas, camera, shader, _upright(near, far, 0, prop.height), rgb, gain)
-    storeys = max(1, round(prop.height / 3.0))
-    length = far[1] - near[1]
-    bays = max(2, round(length / 3.0))
-    for storey in range(storeys):
-        low = storey * prop.height / storeys + 0.9
-        for bay in range(bays):
-            a = (bay + 0.25) / bays
-            b = (bay + 0.75) / bays
-            p = (near[0] + (far[0] - near[0]) * a, near[1] + length * a)
-            q = (near[0] + (far[0] - near[0]) * b, near[1] + length * b)
-            if p[1] > NEAR_M:
-                quad(canvas, camera, shader, _upright(p, q, low, low + 1.4), (60, 70, 80), gain)
-
-
-def _tree(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop, rng: np.random.Generator
-          ) -> None:  # fmt: skip
-    x, z = prop.near
-    bush = prop.kind == "bush"
-    wide = prop.height * float(rng.uniform(0.8, 1.4) if bush else rng.uniform(0.55, 0.8))
-    base = 0.0 if bush else prop.height * float(rng.uniform(0.22, 0.34))
-    if z < 1.0:
-        return
-    if not bush:
-        trunk = 0.02 * prop.height + 0.03
-        shape = np.array([[x - trunk, 0, z], [x + trunk, 0, z], [x + trunk * 0.7, -base * 1.5, z],
-                          [x - trunk * 0.7, -base * 1.5, z]])  # fmt: skip
-        quad(canvas, camera, shader, shape, (88, 70, 54), 0.8 * shader.light.brightness)
-        canvas.finish("vegetation")
-    shade, alpha = crown(int(rng.integers(12)))
-    corners = np.array([[x - wide / 2, -prop.height, z], [x + wide / 2, -base, z]])
-    pixels, _ = camera.project(corners)
-    green = np.array([74, 104, 44]) + rng.normal(0, 10, 3) + rng.uniform(-12, 12) * np.array(
-        [1.5, 1, 0.3])  # fmt: skip
-    billboard(canvas, shader, shade, alpha, pixels, green, shader.light.brightness, z)
-    canvas.finish("vegetation")
-
-
-def billboard(canvas: Canvas, shader: Shader, shade: np.ndarray, alpha: np.ndarray, box: Float,
-              rgb: Float, gain: float, depth: float) -> None:  # fmt: skip
-    """Paints a picture that faces the camera into the box (2, 2) of pixels."""
-    height, width = canvas.image.shape[:2]
-    x1, y1, x2, y2 = box.ravel().tolist()
-    a, b = max(int(np.floor(x1)), 0), max(int(np.floor(y1)), 0)
-    c, d = min(int(np.ceil(x2)) + 1, width), min(int(np.ceil(y2)) + 1, height)
-    if a >= c or b >= d:
-        return
-    scale_x, scale_y = alpha.shape[1] / (x2 - x1), alpha.shape[0] / (y2 - y1)
-    step = max(scale_x, scale_y)
-    if step > 1.5:  # smaller pictures for far things
-        level = min(int(np.log2(step) + 0.5), 6)
-        small = (max(alpha.shape[1] >> level, 1), max(alpha.shape[0] >> level, 1))
-        shade = cv2.resize(shade, small, interpolation=cv2.INTER_AREA)
-        alpha = cv2.resize(alpha, small, interpolation=cv2.INTER_AREA)
-        scale_x, scale_y = small[0] / (x2 - x1), small[1] / (y2 - y1)
-    matrix = np.array([[scale_x, 0, (a + 0.5 - x1) * scale_x - 0.5],
-                       [0, scale_y, (b + 0.5 - y1) * scale_y - 0.5]])  # fmt: skip
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    opaque = cv2.warpAffine(alpha, matrix, (c - a, d - b), flags=flags)
-    shade = cv2.warpAffine(
-        shade, matrix, (c - a, d - b), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
-    lit = np.array(shader.color(tuple(rgb.tolist()), gain, depth))
-    horizon = np.array(shader.light.horizon) * float(shader.haze(depth))
-    picture = shade[:, :, None] * (lit - horizon).astype(np.float32) + horizon.astype(np.float32)
-    area = canvas.image[b:d, a:c]
-    weight = opaque[:, :, None].astype(np.float32) / 255
-    area[:] = np.clip(area + weight * (picture - area), 0, 255).astype(np.uint8)
-    canvas.stamp(a, b, np.where(opaque > 127, 255, 0).astype(np.uint8))
-
-
-def _barrier(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop) -> None:
-    near, far = prop.near, prop.far
-    gain = _gain(shader, near, far, (near[0] - prop.side * 10, near[1]))
-    if prop.kind == "hedge":
-        back = (near[0] + prop.side * 0.8, near[1])
-        for a, b in ((near, back), (near, far)):
-            quad(canvas, camera, shader, _upright(a, b, 0, prop.height), (70, 98, 44), gain)
-        canvas.finish("vegetation")
-    elif prop.kind == "wall":
-        quad(canvas, camera, shader, _upright(near, far, 0, prop.height), (168, 154, 138), gain)
-        quad(canvas, camera, shader, _upright(near, far, prop.height, prop.height + 0.1),
-             (196, 190, 180), gain)  # fmt: skip
-        canvas.finish("wall")
+def paint_prop(stage: Stage, prop: Prop) -> None:
+    """Paints one prop and ends its element (a sign and its pole are two)."""
+    rng = np.random.default_rng([prop.seed, 5])
+    if prop.kind in ("building", "house"):
+        _building(stage, prop, rng)
+    elif prop.kind in ("tree", "bush"):
+        _tree(stage, prop, rng)
+    elif prop.kind == "fence":
+        _fence(stage, prop)
+    elif prop.kind in ("wall", "hedge"):
+        _barrier(stage, prop)
     else:
-        for low, high in ((0.15, 0.3), (prop.height - 0.12, prop.height)):
-            quad(canvas, camera, shader, _upright(near, far, low, high), (112, 98, 84), gain)
-        for share in np.linspace(0, 1, 20):
-            p = (near[0] + (far[0] - near[0]) * share, near[1] + (far[1] - near[1]) * share)
-            q = (p[0], p[1] + 0.09)
-            quad(canvas, camera, shader, _upright(p, q, 0, prop.height), (124, 108, 92), gain)
-        canvas.finish("fence")
+        _pole(stage, prop, rng)
 
 
-def _pole(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop, rng: np.random.Generator
-          ) -> None:  # fmt: skip
+# ------------------------------------------------------------------------------ buildings
+
+
+def _building(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
+    near, far = prop.near, prop.far
+    house = prop.kind == "house"
+    deep = float(rng.uniform(7, 11)) * prop.side
+    storeys = int(np.clip(round(prop.height / 3.1), 1, textures.STOREYS))
+    length = float(np.hypot(far[0] - near[0], far[1] - near[1]))
+    bays = int(np.clip(round(length / 3.2), 2, textures.BAYS))
+    style, first = int(rng.integers(textures.FACADES)), int(rng.integers(textures.BAYS))
+    base = np.clip(np.array(_WALLS[int(rng.integers(len(_WALLS)))]) + rng.normal(0, 6, 3), 0, 255)
+    trim = np.array((232, 230, 224)) if rng.random() < 0.7 else base * 0.6
+    glass = np.array(_GLASS) * 0.5 + 0.4 * stage.shader.horizon
+    colors = np.array([base, glass, trim])
+    behind = (near[0] + deep, near[1])
+    end = stage.facing(near, behind, (near[0], near[1] - 10))
+    front = stage.facing(near, far, (near[0] - prop.side * 10, near[1]))
+    plain = textures.facade(style, shops=False)
+    if near[1] > _NEAR_M:
+        a, b = (near, behind) if prop.side > 0 else (behind, near)
+        window = textures.facade_window(storeys, max(2, round(abs(deep) / 3.2)), first + 3)
+        stage.wall(a, b, prop.height, plain, colors, end, window)
+    shops = not house and storeys > 2 and rng.random() < 0.5
+    texture = textures.facade(style, shops=True) if shops else plain
+    window = textures.facade_window(storeys, bays, first)
+    stage.wall(near, far, prop.height, texture, colors, front, window)
+    if house:
+        _roof(stage, prop, deep, _ROOFS[int(rng.integers(len(_ROOFS)))], base, end)
+    else:
+        _cornice(stage, prop, behind, trim, end, front)
+    stage.canvas.finish("building")
+
+
+def _cornice(stage: Stage, prop: Prop, behind: Place, trim: Float, end: float, front: float
+             ) -> None:  # fmt: skip
+    """A ledge along the top of a flat roof."""
+    r, g, b = (float(c) for c in trim * 0.9)
+    if prop.near[1] > _NEAR_M:
+        stage.quad(upright(prop.near, behind, prop.height - 0.35, prop.height), (r, g, b), end)
+    stage.quad(upright(prop.near, prop.far, prop.height - 0.35, prop.height), (r, g, b), front)
+
+
+def _roof(stage: Stage, prop: Prop, deep: float, rgb: Color, wall: Float, end: float) -> None:
+    """A gable at the near end and the slope towards the street."""
+    near, far, eave = prop.near, prop.far, prop.height
+    ridge = eave + abs(deep) * 0.42
+    over = -0.4 * np.sign(deep)
+    mid = deep / 2
+    gable = np.array([[near[0], -eave, near[1]], [near[0] + deep, -eave, near[1]],
+                      [near[0] + mid, -ridge, near[1]]])  # fmt: skip
+    r, g, b = (float(c) for c in wall)
+    if near[1] > _NEAR_M:
+        stage.quad(gable, (r, g, b), end)
+    start = near[1] - 0.3
+    slope = np.array([[near[0] + over, -eave + 0.3, start], [far[0] + over, -eave + 0.3, far[1]],
+                      [far[0] + mid, -ridge, far[1]], [near[0] + mid, -ridge, start]])  # fmt: skip
+    normal = np.cross(slope[1] - slope[0], slope[3] - slope[0])
+    normal = normal / np.linalg.norm(normal)
+    normal = normal if normal[1] < 0 else -normal
+    eye = np.array([0.0, -stage.camera.height_m, 0.0])
+    if (slope[0] - eye) @ normal < 0:
+        stage.quad(slope, rgb, float(stage.shader.lit(normal[None])[0]))
+
+
+# -------------------------------------------------------------------------------- plants
+
+
+def _tree(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
     x, z = prop.near
     if z < 1.5:
         return
-    radius = 0.09 if prop.kind == "lamp" else 0.05
-    gray = (118.0, 120.0, 122.0)
-    _bar(canvas, camera, shader, (x, 0.0, z), (x, -prop.height, z), radius, gray)
-    if prop.kind == "lamp":
-        arm = (x - prop.side * 1.6, -prop.height - 0.15, z)
-        _bar(canvas, camera, shader, (x, -prop.height, z), arm, 0.05, gray)
-        canvas.finish("pole")
+    bush = prop.kind == "bush"
+    wide = prop.height * float(rng.uniform(0.9, 1.5) if bush else rng.uniform(0.58, 0.85))
+    base = 0.0 if bush else prop.height * float(rng.uniform(0.2, 0.32))
+    if not bush:
+        trunk = 0.011 * prop.height + 0.04
+        for share, tone in ((1.0, 0.62), (0.5, 0.85)):
+            low, high = trunk * share, trunk * 0.7 * share
+            shift = (1 - share) * trunk * float(np.sign(stage.shader.light.sun[0]))
+            shape = np.array([[x - low + shift, 0, z], [x + low + shift, 0, z],
+                              [x + high + shift, -base * 1.6, z],
+                              [x - high + shift, -base * 1.6, z]])  # fmt: skip
+            stage.quad(shape, (104, 84, 66), tone * stage.bright)
+    shade, opacity = textures.crown(int(rng.integers(textures.CROWNS)))
+    corners = np.array([[x - wide / 2, -prop.height, z], [x + wide / 2, -base * 0.8, z]])
+    box, _ = stage.camera.project(corners)
+    green = np.array([[80, 108, 46]]) + rng.normal(0, 7, 3) + rng.uniform(-14, 16) * np.array(
+        [1.6, 0.9, 0.2])  # fmt: skip
+    matrix = stage.shader.matrix(np.clip(green, 20, 255) * 2, stage.bright, z)
+    stage.canvas.sprite(box, shade, opacity, matrix)
+    stage.canvas.finish("vegetation")
+
+
+# ------------------------------------------------------------------------------ barriers
+
+
+def _barrier(stage: Stage, prop: Prop) -> None:
+    """A hedge or a garden wall."""
+    near, far = prop.near, prop.far
+    hedge = prop.kind == "hedge"
+    texture = textures.leaves() if hedge else textures.masonry()
+    main = (98, 132, 60) if hedge else (188, 174, 156)
+    colors = np.array([main, (0, 0, 0), (206, 200, 190)], np.float64)
+    thick = 0.8 if hedge else 0.25
+    back = (near[0] + prop.side * thick, near[1])
+    if near[1] > _NEAR_M:
+        gain = stage.facing(near, back, (near[0], near[1] - 10))
+        pixels, depth = stage.camera.project(upright(near, back, 0, prop.height))
+        if prop.side < 0:
+            pixels = pixels[[1, 0, 3, 2]]
+        matrix = stage.shader.matrix(colors, gain, float(depth[0]))
+        stage.canvas.textured(pixels, texture, matrix, (0.8, 0.0, 1.0, 1.0))
+    gain = stage.facing(near, far, (near[0] - prop.side * 10, near[1]))
+    stage.wall(near, far, prop.height, texture, colors, gain)
+    stage.canvas.finish("vegetation" if hedge else "wall")
+
+
+def _fence(stage: Stage, prop: Prop) -> None:
+    """Boards on two rails; labelled as a closed surface, as Cityscapes does."""
+    near, far = prop.near, prop.far
+    gain = stage.facing(near, far, (near[0] - prop.side * 10, near[1]))
+    rgb = (138.0, 118.0, 98.0)
+    whole = upright(near, far, 0.0, prop.height)
+    if whole[:, 2].min() < _NEAR_M:
         return
-    canvas.finish("pole")
+    pixels, _ = stage.camera.project(whole)
+    if abs(pixels[1, 0] - pixels[0, 0]) < 14:  # too narrow to see the boards
+        stage.quad(whole, rgb, gain * 0.85)
+        stage.canvas.finish("fence")
+        return
+    stage.canvas.silhouette(pixels)
+    for low, high in ((0.2, 0.32), (prop.height - 0.3, prop.height - 0.18)):
+        stage.quad(upright(near, far, low, high), rgb, gain * 0.8)
+    boards = 22
+    share = np.arange(boards) / boards
+    ends = np.stack([share, share + 0.62 / boards], 1)
+    x = near[0] + (far[0] - near[0]) * ends
+    z = near[1] + (far[1] - near[1]) * ends
+    zero = np.zeros_like(x)
+    corners = np.stack(
+        [np.stack([x, zero - 0.05, z], -1), np.stack([x, zero - prop.height, z], -1)], 1
+    )
+    projected, depth = stage.camera.project(corners)
+    color = stage.shader.color(rgb, gain, float(depth.mean()))
+    for board in fixed(projected):
+        stage.canvas.highlight(board.reshape(4, 2)[[0, 1, 3, 2]], color)
+    stage.canvas.finish("fence")
+
+
+# --------------------------------------------------------------------------------- poles
+
+
+def _pole(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
+    x, z = prop.near
+    if z < 1.5 or prop.height * stage.camera.focal / z < _LOWEST:
+        return
+    gray = (124.0, 126.0, 128.0) if prop.seed % 3 else (74.0, 80.0, 82.0)
+    radius = 0.085 if prop.kind == "lamp" else 0.045
+    _bar(stage, (x, 0.0, z), (x, -prop.height, z), radius, gray)
+    if prop.kind == "lamp":
+        _bar(stage, (x, 0.0, z), (x, -0.9, z), 0.12, gray)
+        tip = x - prop.side * 1.7
+        _bar(stage, (x, -prop.height, z), (tip, -prop.height - 0.2, z), 0.05, gray)
+        head = np.array([[tip - 0.32, -prop.height - 0.16, z], [tip + 0.32, -prop.height - 0.16, z],
+                         [tip + 0.22, -prop.height - 0.34, z],
+                         [tip - 0.22, -prop.height - 0.34, z]])  # fmt: skip
+        stage.quad(head, (92, 94, 96), stage.bright)
+        stage.canvas.finish("pole")
+        return
+    stage.canvas.finish("pole")
     if prop.kind == "sign":
-        _sign(canvas, camera, shader, prop, rng)
-        canvas.finish("traffic sign")
+        _sign(stage, prop, rng)
+        stage.canvas.finish("traffic sign")
     else:
-        _traffic_light(canvas, camera, shader, prop, rng)
-        canvas.finish("traffic light")
+        _traffic_light(stage, prop, rng)
+        stage.canvas.finish("traffic light")
 
 
-def _bar(canvas: Canvas, camera: Camera, shader: Shader, start: Triple, end: Triple,
-         radius: float, rgb: Triple) -> None:  # fmt: skip
-    """A round bar seen from the side: two tones."""
-    pixels, depth = camera.project(np.array([start, end]))
+def _bar(stage: Stage, start: Color, end: Color, radius: float, rgb: Color) -> None:
+    """A round bar seen from the side: dark, with a lighter stripe towards the sun."""
+    pixels, depth = stage.camera.project(np.array([start, end]))
     along = pixels[1] - pixels[0]
     normal = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
-    half = max(radius * camera.focal / float(depth[0]), 0.3)
-    corners = np.array([pixels[0] - normal * half, pixels[0] + normal * half,
-                        pixels[1] + normal * half, pixels[1] - normal * half])  # fmt: skip
-    gain = shader.light.brightness
-    canvas.polygon(corners, shader.color(rgb, gain * 0.75, float(depth[0])))
+    half = max(radius * stage.camera.focal / float(depth[0]), 0.3)
+    out = normal * half
+    corners = np.array([pixels[0] - out, pixels[0] + out, pixels[1] + out, pixels[1] - out])
+    stage.canvas.polygon(corners, stage.shader.color(rgb, stage.bright * 0.75, float(depth[0])))
     if half > 1.5:
-        side = np.sign(shader.light.sun[0]) * (1 if normal[0] > 0 else -1)
-        inner, outer = normal * (half * 0.1 * side), normal * (half * 0.8 * side)
+        side = np.sign(stage.shader.light.sun[0]) * (1 if normal[0] > 0 else -1)
+        inner, outer = out * (0.1 * side), out * (0.8 * side)
         lit = np.array([pixels[0] + inner, pixels[0] + outer, pixels[1] + outer, pixels[1] + inner])
-        color = shader.color(rgb, gain * 1.1, float(depth[0]))
-        fixed = np.rint(lit * (1 << SHIFT)).astype(np.int32)
-        cv2.fillConvexPoly(canvas.image, fixed, color, cv2.LINE_AA, SHIFT)
+        color = stage.shader.color(rgb, stage.bright * 1.1, float(depth[0]))
+        stage.canvas.highlight(fixed(lit), color)
 
 
 def _disc(x: float, y: float, z: float, radius: float, corners: int, turn: float = 0.0) -> Float:
@@ -213,35 +288,41 @@ def _disc(x: float, y: float, z: float, radius: float, corners: int, turn: float
                      np.full(corners, z)], axis=1)  # fmt: skip
 
 
-def _sign(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop, rng: np.random.Generator
-          ) -> None:  # fmt: skip
+def _sign(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
     x, z = prop.near
     z -= 0.08
-    y, gain = -prop.height + 0.1, shader.light.brightness
-    red, white, blue, yellow = (186, 30, 34), (236, 236, 232), (30, 76, 156), (240, 190, 40)
-    kind = int(rng.integers(6))
-    plates: list[tuple[Float, tuple[int, int, int]]] = {
-        0: [(_disc(x, y, z, 0.36, 14), red), (_disc(x, y, z, 0.27, 14), white)],
-        1: [(_disc(x, y, z, 0.42, 3), red), (_disc(x, y, z, 0.27, 3), white)],
-        2: [(_disc(x, y, z, 0.36, 14), blue)],
-        3: [(_disc(x, y, z, 0.44, 4), white), (_disc(x, y, z, 0.33, 4), yellow)],
-        4: [(_disc(x, y, z, 0.4, 8, np.pi / 8), red)],
-        5: [(_disc(x, y, z, 0.45, 4, np.pi / 4), blue), (_disc(x, y, z, 0.24, 3), white)],
-    }[kind]
+    y = -prop.height + 0.1
+    red, white, blue, yellow = (190, 30, 34), (238, 238, 234), (30, 78, 160), (242, 192, 40)
+    black = (30, 30, 32)
+    kind = int(rng.integers(7))
+    plates: list[tuple[Float, Color]] = {
+        0: [(_disc(x, y, z, 0.37, 16), red), (_disc(x, y, z, 0.28, 16), white),
+            (_bar_on(x - 0.07, y, z, 0.045, 0.13), black),
+            (_bar_on(x + 0.08, y, z, 0.05, 0.13), black)],
+        1: [(_disc(x, y, z, 0.44, 3), red), (_disc(x, y, z, 0.29, 3), white),
+            (_bar_on(x, y, z, 0.035, 0.1), black)],
+        2: [(_disc(x, y, z, 0.37, 16), blue), (_bar_on(x, y, z, 0.06, 0.22), white)],
+        3: [(_disc(x, y, z, 0.45, 4), white), (_disc(x, y, z, 0.34, 4), yellow)],
+        4: [(_disc(x, y, z, 0.41, 8, np.pi / 8), red), (_bar_on(x, y, z, 0.26, 0.06), white)],
+        5: [(_disc(x, y, z, 0.46, 4, np.pi / 4), blue), (_disc(x, y, z, 0.24, 3), white)],
+        6: [(_disc(x, y, z, 0.37, 16), red), (_bar_on(x, y, z, 0.25, 0.06), white)],
+    }[kind]  # fmt: skip
     for corners, rgb in plates:
-        quad(canvas, camera, shader, corners, rgb, gain)
+        stage.quad(corners, rgb, stage.bright)
 
 
-def _traffic_light(canvas: Canvas, camera: Camera, shader: Shader, prop: Prop,
-                   rng: np.random.Generator) -> None:  # fmt: skip
+def _bar_on(x: float, y: float, z: float, half_width: float, half_height: float) -> Float:
+    """(4, 3) an upright rectangle that faces the camera."""
+    left, right, low, high = x - half_width, x + half_width, y + half_height, y - half_height
+    return np.array([[left, low, z], [right, low, z], [right, high, z], [left, high, z]])
+
+
+def _traffic_light(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
     x, z = prop.near
     z -= 0.1
-    gain = shader.light.brightness
     top = prop.height + 0.1
-    quad(canvas, camera, shader, _upright((x - 0.17, z), (x + 0.17, z), top - 0.95, top),
-         (28, 30, 32), gain)  # fmt: skip
+    stage.quad(upright((x - 0.18, z), (x + 0.18, z), top - 0.98, top), (30, 32, 34), stage.bright)
     on = int(rng.integers(3))
     for index, rgb in enumerate(((255, 50, 40), (255, 190, 60), (70, 240, 130))):
-        bright = 1.0 / gain if index == on else 0.25
-        corners = _disc(x, -top + 0.17 + 0.3 * index, z, 0.11, 10)
-        quad(canvas, camera, shader, corners, rgb, gain * bright)
+        gain = 1.0 if index == on else 0.22 * stage.bright
+        stage.quad(_disc(x, -top + 0.18 + 0.31 * index, z, 0.12, 12), rgb, gain)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception.structures import Float
 from perception.synthesis.scene import Light
+
+Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -17,47 +20,61 @@ class Shader:
 
     light: Light
 
+    @cached_property
+    def tint(self) -> Float:
+        """(3,) RGB gains."""
+        return np.array(self.light.tint)
+
+    @cached_property
+    def horizon(self) -> Float:
+        """(3,) RGB of the haze."""
+        return np.array(self.light.horizon, np.float64)
+
     def lit(self, normals: Float) -> Float:
-        """(N,) gain of surfaces with unit normals (N, 3), 1 for ground in the open sun."""
+        """(N,) gain of surfaces with unit normals (N, 3), about 1 for ground in the open sun."""
         sun, share = self.light.sun, self.light.sunshine
-        up = -normals[:, 1]
         direct = np.maximum(normals @ sun, 0.0) / max(0.35, -sun[1])
-        ambient = 0.78 + 0.22 * up
+        ambient = 0.78 - 0.22 * normals[:, 1]
         return self.light.brightness * (
             (1 - 0.5 * share) * ambient + 0.5 * share * np.minimum(direct, 1.35)
         )
 
     @property
     def shadow(self) -> float:
-        """What is left of the light in a cast shadow on the ground."""
+        """What is left of the light in a cast shadow."""
         return 1 - 0.55 * self.light.sunshine
 
     def tinted(self, colors: Float) -> Float:
         """(..., 3) colours under the scene's tint."""
-        return colors * np.array(self.light.tint)
+        return colors * self.tint
 
-    def haze(self, depth: Float | float) -> Float:
-        """Share of the haze in front of something at this depth."""
-        return 1 - np.exp(-np.asarray(depth) / self.light.haze_m)
+    def haze(self, depth: Float) -> Float:
+        """Share of the haze in front of things at these depths."""
+        return 1 - np.exp(-depth / self.light.haze_m)
 
-    def color(
-        self, rgb: Float | tuple[float, ...], gain: float, depth: float
-    ) -> tuple[float, float, float]:
+    def veil(self, depth: float) -> float:
+        """The same for one depth."""
+        return 1 - math.exp(-depth / self.light.haze_m)
+
+    def color(self, rgb: Color, gain: float, depth: float) -> Color:
         """One colour, lit and behind the haze."""
-        veil = float(self.haze(depth))
-        r, g, b = (
-            min(255.0, c * gain * t) * (1 - veil) + h * veil
-            for c, t, h in zip(rgb, self.light.tint, self.light.horizon, strict=True)
+        veil = self.veil(depth)
+        clear = 1 - veil
+        t, h = self.light.tint, self.light.horizon
+        return (
+            min(255.0, rgb[0] * gain * t[0]) * clear + h[0] * veil,
+            min(255.0, rgb[1] * gain * t[1]) * clear + h[1] * veil,
+            min(255.0, rgb[2] * gain * t[2]) * clear + h[2] * veil,
         )
-        return r, g, b
 
-    def colors(self, rgb: Float, gain: Float, depth: Float) -> Float:
-        """(N, 3) colours, lit by (N,) gains and behind the haze of (N,) depths."""
-        veil = self.haze(depth)[:, None]
-        lit = np.minimum(rgb * gain[:, None] * np.array(self.light.tint), 255.0)
-        return lit * (1 - veil) + np.array(self.light.horizon) * veil
+    def colors(self, rgb: Float, gain: Float, depth: float) -> Float:
+        """(N, 3) colours of something at one depth, lit by (N,) gains and behind the haze."""
+        veil = self.veil(depth)
+        lit = np.minimum(rgb * gain[:, None] * self.tint, 255.0)
+        return lit * (1 - veil) + self.horizon * veil
 
-    def veiled(self, image: NDArray[np.float32], depth: float) -> NDArray[np.float32]:
-        """A lit picture (.., .., 3) of something flat at one depth, behind the haze."""
-        veil = np.float32(self.haze(depth))
-        return image * (1 - veil) + np.array(self.light.horizon, np.float32) * veil
+    def matrix(self, colors: Float, gain: float, depth: float) -> Float:
+        """(3, C + 1) from C texture channels of 0..255 to RGB; colors (C, 3) stand at 255."""
+        veil = self.veil(depth)
+        scaled = (colors * (gain * (1 - veil) / 255) * self.tint).T
+        return np.hstack([scaled, (self.horizon * veil)[:, None]])

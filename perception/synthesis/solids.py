@@ -6,7 +6,7 @@ true size, so that its KITTI dimensions are simply its extent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -27,6 +27,7 @@ class Part:
     faces: NDArray[np.intp]  # (F, 12) indices, padded with the last corner
     normals: Float  # (F, 3) outward unit normals
     paint: NDArray[np.intp]  # (F,)
+    detail: NDArray[np.bool_]  # (F,) too small to be seen from afar
     anchor: Float  # (3,) middle, for sorting
 
 
@@ -47,6 +48,7 @@ class _Builder:
         self.faces: list[list[int]] = []
         self.normals: list[Float] = []
         self.paint: list[int] = []
+        self.detail: list[bool] = []
 
     def face(self, corners: Float, paint: int, normal: Float | None = None) -> None:
         """A convex polygon (K, 3)."""
@@ -64,6 +66,7 @@ class _Builder:
         self.faces.append(indices + indices[-1:] * (_CORNERS - len(corners)))
         self.normals.append(normal)
         self.paint.append(paint)
+        self.detail.append(paint in (TRIM, PLATE, RIM))
 
     def inset(self, corners: Float, paint: int, low: float, high: float, left: float, right: float,
               ) -> None:  # fmt: skip
@@ -83,7 +86,7 @@ class _Builder:
     def part(self) -> Part:
         """The finished part."""
         return Part(np.concatenate(self.vertices), np.array(self.faces), np.array(self.normals),
-                    np.array(self.paint), self.middle)  # fmt: skip
+                    np.array(self.paint), np.array(self.detail), self.middle)  # fmt: skip
 
 
 def _ring(front: float, rear: float, half: float, y_front: float, y_rear: float, cut: float
@@ -154,9 +157,7 @@ def _solid(parts: list[Part]) -> Solid:
     points = np.concatenate([p.vertices for p in parts])
     low, high = points.min(0), points.max(0)
     shift = np.array([(low[0] + high[0]) / 2, 0.0, (low[2] + high[2]) / 2])
-    moved = tuple(
-        Part(p.vertices - shift, p.faces, p.normals, p.paint, p.anchor - shift) for p in parts
-    )
+    moved = tuple(replace(p, vertices=p.vertices - shift, anchor=p.anchor - shift) for p in parts)
     return Solid(moved, (float(-low[1]), float(high[2] - low[2]), float(high[0] - low[0])))
 
 
@@ -226,6 +227,8 @@ def _passenger(shape: _CarShape, *, windows: bool) -> Solid:
     deck = np.array([hood[4], hood[3], belt[3], belt[4], belt[5], belt[6]])
     for top in (hood, deck):
         body.face(top, PAINT, np.array([0.0, -1.0, 0.0]))
+    body.face(np.array([belt[2], hood[3], belt[3]]), PAINT)  # from the sides up to the deck
+    body.face(np.array([belt[7], hood[4], belt[6]]), PAINT)
     _lamps(body, lower, upper)
     _wheels(body, axles, half, radius)
     for side in (_RIGHT, _LEFT):
@@ -233,18 +236,20 @@ def _passenger(shape: _CarShape, *, windows: bool) -> Solid:
             body.inset(upper[side], TRIM, -0.9, 0.95, u, u + 0.006)
         body.inset(lower[side], TRIM, 0.0, 0.25, 0.0, 1.0)
     cabin = _cabin(shape, half, windows=windows)
-    parts = [_treads(axles, half * 0.97, radius, clear, length), _merged(body.part(), cabin)]
-    return _solid(parts)
+    below = _treads(axles, half * 0.97, radius, clear, length)
+    return _solid([_merged(below, _merged(body.part(), cabin))])
 
 
 def _lamps(body: _Builder, lower: list[Float], upper: list[Float]) -> None:
     """Head lamps, grille, rear lamps, plates, bumpers."""
     front, rear = upper[_FRONT], upper[_REAR]
-    body.inset(front, TRIM, 0.1, 0.75, 0.22, 0.78)
-    body.inset(lower[_FRONT], TRIM, 0.15, 0.6, 0.1, 0.9)
+    body.inset(front, TRIM, 0.38, 0.86, 0.27, 0.73)
+    body.inset(lower[_FRONT], TRIM, 0.2, 0.62, 0.12, 0.88)
+    body.inset(front, RIM, 0.58, 0.66, 0.29, 0.71)
     body.inset(lower[_REAR], TRIM, 0.0, 0.45, 0.05, 0.95)
     for u0, u1 in ((-0.02, 0.2), (0.8, 1.02)):
-        body.inset(front, LAMP_FRONT, 0.42, 0.95, u0, u1)
+        body.inset(front, TRIM, 0.3, 1.0, u0 - 0.02, u1 + 0.02)
+        body.inset(front, LAMP_FRONT, 0.42, 0.92, u0, u1)
         body.inset(rear, LAMP_REAR, 0.35, 0.98, u0, u1)
     for corner, lamp in ((1, LAMP_FRONT), (7, LAMP_FRONT), (3, LAMP_REAR), (5, LAMP_REAR)):
         near = corner in (1, 5)
@@ -284,7 +289,8 @@ def _merged(first: Part, then: Part) -> Part:
         np.concatenate([first.vertices, then.vertices]),
         np.concatenate([first.faces, then.faces + count]),
         np.concatenate([first.normals, then.normals]),
-        np.concatenate([first.paint, then.paint]), first.anchor,
+        np.concatenate([first.paint, then.paint]),
+        np.concatenate([first.detail, then.detail]), first.anchor,
     )  # fmt: skip
 
 

@@ -28,6 +28,13 @@ from perception.synthesis.annotate import Labels
 from perception.synthesis.scene import Scene
 
 FOLDERS = ("kitti_road", "kitti_object", "cityscapes", "labelme")
+_FILTER = getattr(cv2, "IMWRITE_PNG_FILTER", None)  # OpenCV 4.13 and later
+_LEVEL = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+_PHOTO = [*_LEVEL, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+_FLAT = _LEVEL
+if _FILTER is not None:  # one filter for every row, as trying all five takes most of the time
+    _PHOTO = [*_PHOTO, _FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
+    _FLAT = [*_LEVEL, _FILTER, cv2.IMWRITE_PNG_FILTER_UP]
 LABELME_VERSION = "5.5.0"
 
 
@@ -45,7 +52,7 @@ def write_frame(
     boxes = out / "kitti_object" / "training"
     stem = f"{part}/{city}/{city}_{number}_000000"
     picture = road / "image_2" / f"{key}.png"
-    _write_png(picture, image)
+    _write_png(picture, image, _PHOTO)
     _link(picture, boxes / "image_2" / f"{number}.png")
     _link(picture, out / "cityscapes" / "leftImg8bit" / f"{stem}_leftImg8bit.png")
     _link(picture, out / "labelme" / part / f"{key}.png")
@@ -54,15 +61,15 @@ def write_frame(
     _write(calibration, format_calibration(scene.camera.calibration()).encode())
     _link(calibration, boxes / "calib" / f"{number}.txt")
     _write_png(road / "gt_image_2" / f"{city}_road_{number}.png",
-                _road_picture(labels.road, labels.road.road))  # fmt: skip
+                _road_picture(labels.road, labels.road.road), _FLAT)  # fmt: skip
     if labels.road.lane is not None:
         _write_png(road / "gt_image_2" / f"{city}_lane_{number}.png",
-                    _road_picture(labels.road, labels.road.lane))  # fmt: skip
+                    _road_picture(labels.road, labels.road.lane), _FLAT)  # fmt: skip
     _write(boxes / "label_2" / f"{number}.txt", format_labels(labels.boxes).encode())
 
     fine = out / "cityscapes" / "gtFine"
-    _write_png(fine / f"{stem}_gtFine_labelIds.png", labels.ids)
-    _write_png(fine / f"{stem}_gtFine_instanceIds.png", labels.instances)
+    _write_png(fine / f"{stem}_gtFine_labelIds.png", labels.ids, _FLAT)
+    _write_png(fine / f"{stem}_gtFine_instanceIds.png", labels.instances, _FLAT)
     size = scene.camera.size
     _write_compact(fine / f"{stem}_gtFine_polygons.json", _polygons(labels.shapes, size))
     _write_compact(out / "labelme" / part / f"{key}.json",
@@ -111,11 +118,11 @@ def _write_compact(path: Path, value: object) -> None:
     _write(path, (json.dumps(value, separators=(",", ":")) + "\n").encode())
 
 
-def _write_png(path: Path, image: NDArray[Any]) -> None:
+def _write_png(path: Path, image: NDArray[Any], options: list[int]) -> None:
     """(H, W) or RGB (H, W, 3) pixels, compressed for speed."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _write(path, cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+    _write(path, cv2.imencode(".png", image, options)[1].tobytes())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,0 +1,127 @@
+"""Where the sun does not reach the ground, and the dark under everything that stands on it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.structures import Float
+from perception.synthesis.camera import Camera
+from perception.synthesis.canvas import SHIFT, fixed
+from perception.synthesis.movers import clip_near, dimensions_of, placed
+from perception.synthesis.scene import Actor, Scene
+from perception.synthesis.shading import Shader
+
+_NEAR_M, _FAR_M = 1.0, 90.0  # shadows are drawn between
+
+
+def sunlight(scene: Scene, shader: Shader, covers: list[Float]) -> NDArray[np.uint8]:
+    """(H, W) share of the light on the ground, 255 all; `covers` as `building_shadows` gives."""
+    camera = scene.camera
+    sun = np.full(camera.size, 255, np.uint8)
+    dark = round(255 * shader.shadow)
+    if scene.light.sunshine > 0.15:
+        for outline in covers:
+            _fill(sun, camera, outline, dark)
+        _prop_shadows(sun, scene, dark)
+        for actor in scene.actors:
+            _fill(sun, camera, _actor_shadow(actor, scene), dark)
+        sun = cv2.blur(sun, (5, 3)).astype(np.uint8, copy=False)
+    under = np.full(camera.size, 255, np.uint8)
+    for actor in scene.actors:
+        foot = _footprint(actor, 1.06 if actor.kind in ("car", "van", "truck") else 1.3)
+        _fill(under, camera, foot, 96 if actor.kind != "person" else 150)
+    size = max(3, round(9 * camera.focal / 721.5) | 1)
+    under = cv2.blur(under, (size, 3)).astype(np.uint8, copy=False)
+    return cv2.multiply(sun, under, scale=1 / 255).astype(np.uint8, copy=False)
+
+
+def building_shadows(scene: Scene) -> list[Float]:
+    """Ground outlines (K, 2) of the shadows of buildings; empty without sun."""
+    if scene.light.sunshine <= 0.15:
+        return []
+    reach = _reach(scene)
+    outlines = []
+    for prop in scene.props:
+        if prop.kind in ("building", "house"):
+            near, far = np.array(prop.near), np.array(prop.far)
+            deep = np.array([8.0 * prop.side, 0.0])
+            base = np.array([near, far, near + deep, far + deep])
+            outlines.append(_hull(np.concatenate([base, base + reach * prop.height])))
+    return outlines
+
+
+def in_shadow(actor: Actor, covers: list[Float]) -> bool:
+    """Whether a building keeps the sun from an actor."""
+    return any(
+        cv2.pointPolygonTest(outline.astype(np.float32), (actor.x, actor.z), False) > 0
+        for outline in covers
+    )
+
+
+def _reach(scene: Scene) -> Float:
+    """(2,) x and z that a shadow moves per metre of height; at most 2.5 metres."""
+    sun = scene.light.sun
+    return np.array([-sun[0], -sun[2]]) / max(-sun[1], 0.37)
+
+
+def _footprint(actor: Actor, widen: float) -> Float:
+    """(4, 2) x and z of the corners of an actor's base."""
+    _, w, length = dimensions_of(actor)
+    a, b = length / 2 * widen, w / 2 * widen
+    corners = np.array([[a, 0, b], [a, 0, -b], [-a, 0, -b], [-a, 0, b]])
+    return placed(corners, actor)[:, [0, 2]]
+
+
+def _actor_shadow(actor: Actor, scene: Scene) -> Float:
+    h, _, _ = dimensions_of(actor)
+    reach = _reach(scene)
+    if actor.kind in ("person", "cyclist"):
+        foot = _footprint(actor, 0.6)
+        return _hull(np.concatenate([foot, foot + reach * h]))
+    foot, waist, roof = (_footprint(actor, k) for k in (0.98, 0.98, 0.7))
+    share = 0.55 if actor.kind == "car" else 0.9
+    return _hull(np.concatenate([foot, waist + reach * h * share, roof + reach * h]))
+
+
+def _prop_shadows(sun: NDArray[np.uint8], scene: Scene, dark: int) -> None:
+    """Trees as some round patches, hedges and walls as strips, poles as lines."""
+    reach = _reach(scene)
+    rng = np.random.default_rng([scene.seed, 4])
+    trees = [prop for prop in scene.props if prop.kind == "tree"]
+    if trees:
+        height = np.array([prop.height for prop in trees])[:, None, None]
+        center = np.array([prop.near for prop in trees])[:, None] + reach * height * 0.62
+        center = center + rng.normal(0, 0.16, (len(trees), 6, 2)) * height
+        radius = rng.uniform(0.08, 0.18, (len(trees), 6, 1)) * height
+        angles = np.arange(10) * np.pi / 5
+        ring = np.stack([np.cos(angles), np.sin(angles)], 1)
+        patches = center[:, :, None] + ring * radius[..., None]
+        for patch in patches.reshape(-1, 10, 2):
+            _fill(sun, scene.camera, patch, dark)
+    for prop in scene.props:
+        if prop.kind in ("hedge", "wall"):
+            base = np.array([prop.near, prop.far])
+        elif prop.kind in ("lamp", "sign", "light"):
+            base = np.array(prop.near) + np.array([[-0.06, 0], [0.06, 0]])
+        else:
+            continue
+        outline = _hull(np.concatenate([base, base + reach * prop.height]))
+        _fill(sun, scene.camera, outline, dark)
+
+
+def _hull(points: Float) -> Float:
+    return cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
+
+
+def _fill(mask: NDArray[np.uint8], camera: Camera, outline: Float, value: int) -> None:
+    """Fills a convex outline (K, 2) of the ground."""
+    nearest, farthest = outline[:, 1].min(), outline[:, 1].max()
+    if farthest < _NEAR_M or nearest > _FAR_M:
+        return
+    points = np.zeros((len(outline), 3))
+    points[:, 0], points[:, 2] = outline[:, 0], outline[:, 1]
+    if nearest < _NEAR_M:
+        points = clip_near(points, _NEAR_M)
+    cv2.fillConvexPoly(mask, fixed(camera.project(points)[0]), value, cv2.LINE_8, SHIFT)
