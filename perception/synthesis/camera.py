@@ -50,7 +50,7 @@ class Camera:
         first = int(np.floor(self.cy + self.focal * self.height_m / far_m)) + 1
         first = min(max(first, 0), self.size[0])
         rows = np.arange(first, self.size[0])
-        return first, self.focal * self.height_m / (rows - self.cy)
+        return first, self.focal * self.height_m / (rows.astype(np.float64) - self.cy)
 
     def calibration(self) -> Calibration:
         """All matrices of a KITTI calib file, `Tr_cam_to_road` included."""

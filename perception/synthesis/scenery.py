@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from perception.structures import Float
@@ -295,7 +297,7 @@ def _sign(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
     red, white, blue, yellow = (190, 30, 34), (238, 238, 234), (30, 78, 160), (242, 192, 40)
     black = (30, 30, 32)
     kind = int(rng.integers(7))
-    plates: list[tuple[Float, Color]] = {
+    plates: Sequence[tuple[Float, tuple[int, int, int]]] = {
         0: [(_disc(x, y, z, 0.37, 16), red), (_disc(x, y, z, 0.28, 16), white),
             (_bar_on(x - 0.07, y, z, 0.045, 0.13), black),
             (_bar_on(x + 0.08, y, z, 0.05, 0.13), black)],

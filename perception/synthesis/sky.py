@@ -36,11 +36,11 @@ def paint_sky(canvas: Canvas, scene: Scene) -> None:
     low = 188 - 120 * light.clouds
     alpha = np.clip((density.astype(np.float32) - low) / 70, 0, 0.92)
     alpha *= np.clip(up * 14, 0.1, 1).astype(np.float32)[:, None]
-    alpha = cv2.resize(alpha, (width, bottom), interpolation=cv2.INTER_LINEAR)[:, :, None]
+    wide = cv2.resize(alpha, (width, bottom), interpolation=cv2.INTER_LINEAR)[:, :, None]
     white = np.array([238, 240, 243]) if light.sunshine > 0.3 else np.array([196, 200, 205])
     cloud = (0.75 * white + 0.25 * horizon) * light.brightness
     part = canvas.image[:bottom]
-    part[:] = np.clip(part + alpha * (cloud - part), 0, 255).astype(np.uint8)
+    part[:] = np.clip(part + wide * (cloud - part), 0, 255).astype(np.uint8)
 
 
 def paint_skyline(canvas: Canvas, scene: Scene, shader: Shader) -> None:
