@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "score a trained run on its validation sets",
     "predict": "predict images, a folder or a video with a trained run",
     "synthesize": "render street scenes with labels in four formats",
+    "look": "draw augmented samples with their labels into a page",
     "prepare": "verify a data set: what is there, missing, damaged",
     "convert": "convert labels between labelme, KITTI, Cityscapes and others",
     "score": "score predictions of any model with a benchmark's own numbers",

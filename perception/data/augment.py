@@ -10,7 +10,7 @@ import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 import albumentations as A
 import numpy as np
@@ -18,9 +18,11 @@ from albumentations.core.composition import BaseCompose
 from albumentations.core.transforms_interface import BasicTransform, ImageOnlyTransform
 
 from perception.data.batch import Sample, SampleBoxes
-from perception.data.geometry import FILL, STILL, View, apply_view, draw_view
+from perception.data.geometry import FILL, STILL, ScaleOf, View, apply_view, draw_view
 from perception.errors import PerceptionError
 from perception.labels import IGNORE_INDEX
+
+OPTIONS = ("size", "view", "steps", "min_visible", "min_size")
 
 
 class Augment:
@@ -28,7 +30,7 @@ class Augment:
 
     Args:
         size: (height, width) of the result.
-        view: what the view may do, a `View` or its fields; None: the whole image, nothing random.
+        view: what the view may do, a `View` or some of its fields; None: the whole image, still.
         steps: albumentations transforms in order, by a name of your own; each is
             `{_target_: albumentations.RandomGamma, ...}` or a transform. None switches one off.
         min_visible: boxes of which less is left become ignored regions.
@@ -47,10 +49,8 @@ class Augment:
         min_visible: float = 0.3,
         min_size: float = 4.0,
     ) -> None:
-        self.options: dict[str, Any] = {
-            "size": size, "view": view, "steps": steps, "min_visible": min_visible,
-            "min_size": min_size,
-        }  # fmt: skip
+        values = size, view, steps, min_visible, min_size
+        self.options: dict[str, Any] = dict(zip(OPTIONS, values, strict=True))
         self.size = (int(size[0]), int(size[1]))
         self.view = view if isinstance(view, View) else _view(view)
         self.min_visible, self.min_size = min_visible, min_size
@@ -85,15 +85,9 @@ class Augment:
 
     def changed(self, options: Mapping[str, Any]) -> Augment:
         """A copy with other options; those of `view` and `steps` are replaced one by one."""
-        unknown = set(options) - set(self.options)
-        if unknown:
-            raise PerceptionError(
-                f"augment.{sorted(unknown)[0]}", found="an unknown option",
-                expected=f"one of {', '.join(self.options)}", do="Correct the name.",
-            )  # fmt: skip
+        check_options(options)
         merged: dict[str, Any] = {**self.options, **options}
-        view = asdict(self.view)
-        merged["view"] = {**view, **(_known(options.get("view") or {}))}
+        merged["view"] = {**asdict(self.view), **(options.get("view") or {})}
         merged["steps"] = {**(self.options["steps"] or {}), **(options.get("steps") or {})}
         return Augment(**merged)
 
@@ -119,25 +113,38 @@ class Augment:
         return SampleBoxes(xyxy, boxes.label[rows], boxes.ignore[rows] | small)
 
 
+def check_options(
+    options: Mapping[str, Any], *, known: Sequence[str] = OPTIONS, where: str = "augment"
+) -> None:
+    """Raises a `PerceptionError` for an option that an augmentation does not have."""
+    for name in options:
+        if name not in known:
+            raise PerceptionError(
+                f"{where}.{name}", found="an unknown option",
+                expected=f"one of {', '.join(known)}", do="Correct the name.",
+            )  # fmt: skip
+
+
 def _view(values: Mapping[str, Any] | None) -> View:
     if values is None:
         return STILL
-    given = _known(values)
-    if "scale" in given:
-        given["scale"] = (float(given["scale"][0]), float(given["scale"][1]))
-    return View(**given)
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options of the view; an unknown one is an error."""
-    known = [f.name for f in fields(View)]
-    for name in values:
-        if name not in known:
-            raise PerceptionError(
-                f"augment.view.{name}", found="an unknown option",
-                expected=f"one of {', '.join(known)}", do="Correct the name.",
-            )  # fmt: skip
-    return dict(values)
+    check_options(values, known=[f.name for f in fields(View)], where="augment.view")
+    view = replace(View(), **values)
+    try:
+        low, high = (float(v) for v in view.scale)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not 0 < low <= high:
+        raise PerceptionError(
+            "augment.view.scale", found=str(values["scale"]),
+            expected="[smallest, largest], both above 0", do="Correct it, e.g. [0.5, 2.0].",
+        )  # fmt: skip
+    if view.scale_of not in get_args(ScaleOf):
+        raise PerceptionError(
+            "augment.view.scale_of", found=str(view.scale_of),
+            expected=f"one of {', '.join(get_args(ScaleOf))}", do="Correct the name.",
+        )  # fmt: skip
+    return replace(view, scale=(low, high))
 
 
 def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perception.data.augment import Augment
+from perception.data.augment import Augment, check_options
 from perception.data.datasets import (
     FrameDataset,
     declare_dataset,
@@ -95,7 +95,8 @@ def build_augment(options: Mapping[str, Any]) -> Augment:
         raise PerceptionError(
             "augment.size", found="nothing", expected="[height, width]", do="Set it."
         )
-    return Augment(given["size"]).changed(given)
+    check_options(given)
+    return Augment(**given)
 
 
 def declared_labels(data: Mapping[str, Any]) -> tuple[LabelScheme | None, tuple[str, ...]]:

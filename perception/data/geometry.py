@@ -18,6 +18,7 @@ from perception.data.batch import Sample, SampleBoxes
 from perception.labels import IGNORE_INDEX
 
 Matrix = NDArray[np.float64]  # (3, 3)
+ScaleOf = Literal["pixels", "contain", "cover"]
 FILL = (124, 116, 104)  # colour outside the image: the mean of ImageNet
 
 
@@ -26,7 +27,7 @@ class View:
     """What `draw_view` may do."""
 
     scale: tuple[float, float] = (0.5, 2.0)  # drawn log-uniformly
-    scale_of: Literal["pixels", "contain", "cover"] = "pixels"  # what scale 1 means, see `base`
+    scale_of: ScaleOf = "pixels"  # what scale 1 means, see `base`
     flip: float = 0.5  # probability of mirroring left to right
     rotate: float = 0.0  # largest angle, degrees
     perspective: float = 0.0  # largest shift of a corner, share of the sample's size
@@ -42,10 +43,7 @@ STILL = View(scale=(1.0, 1.0), scale_of="contain", flip=0.0)
 
 
 def draw_view(view: View, rng: np.random.Generator, sample: Sample, out: tuple[int, int]) -> Matrix:
-    """A random matrix from the sample's pixels to those of an image of size `out` (height, width).
-
-    The number of random draws is fixed for one `view`, so that one option does not shift another.
-    """
+    """A random matrix from the pixels of the sample to those of an image of size `out`."""
     height, width = sample.image.shape[:2]
     draws = rng.random(6)
     corners = rng.uniform(-1, 1, (4, 2))

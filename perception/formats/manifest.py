@@ -28,7 +28,7 @@ class Split:
     """One split: a folder part, narrowed by a list of keys and by patterns of keys."""
 
     name: str
-    part: str  # value of {part} in the layout
+    part: str  # value of {part} in the layout, if it has one
     frames: int | None = None  # frames of the complete data set
     list: Path | None = None  # one key per line
     include: tuple[str, ...] = ()  # shell patterns of keys; empty: all
@@ -68,7 +68,7 @@ class Manifest:
         """The label table of this file."""
         return load_scheme(self.path)
 
-    @cached_property
+    @property
     def reader_module(self) -> ModuleType:
         """The module that reads this data set's frames."""
         try:
@@ -171,10 +171,10 @@ def _find(name: str) -> Path:
 
 def _split(path: Path, name: str, row: Any) -> Split:
     allowed = set(Split.__dataclass_fields__) - {"name"}
-    if not isinstance(row, Mapping) or "part" not in row or not set(row) <= allowed:
-        raise _bad(f"{path}: splits.{name}", str(row), f"part and any of {sorted(allowed)}")
+    if not isinstance(row, Mapping) or not set(row) <= allowed:
+        raise _bad(f"{path}: splits.{name}", str(row), f"a table with any of {sorted(allowed)}")
     return Split(
-        name, str(row["part"]), row.get("frames"),
+        name, str(row.get("part", "")), row.get("frames"),
         path.parent / row["list"] if row.get("list") else None,
         tuple(row.get("include") or ()), tuple(row.get("exclude") or ()), row.get("labelled", True),
     )  # fmt: skip

@@ -136,6 +136,14 @@ def test_boxes_are_clipped_and_what_is_left_of_them_decides():
     assert made.ignore.tolist() == [False, False, True, False, True]
 
 
+def test_boxes_grow_with_the_size_of_the_step():
+    augment = Augment((60, 90))
+    small, large = (augment(blocks(), 0, size=size) for size in ((60, 90), (120, 180)))
+
+    np.testing.assert_allclose(large.boxes.xyxy, 2 * small.boxes.xyxy)
+    assert large.image.shape == (120, 180, 3)
+
+
 def test_calibration_follows_the_view():
     """A camera point projects onto the same spot of the street before and after."""
     projection = np.array([[50.0, 0, 44.5, 5], [0, 50, 29.5, 0], [0, 0, 1, 0.01]])
@@ -223,6 +231,15 @@ def test_what_albumentations_does_not_know_is_an_error(steps, named):
         Augment((8, 8), steps=steps)
 
 
-def test_an_unknown_option_of_the_view_is_an_error():
-    with pytest.raises(PerceptionError, match=r"augment\.view\.zoom: found an unknown option"):
-        Augment((8, 8), view={"zoom": 2})
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        ({"zoom": 2}, r"augment\.view\.zoom: found an unknown option"),
+        ({"scale": 2}, r"augment\.view\.scale: found 2, expected \[smallest, largest\]"),
+        ({"scale": [2, 1]}, r"augment\.view\.scale: found \[2, 1\]"),
+        ({"scale_of": "metres"}, r"view\.scale_of: found metres, expected one of pixels, contain"),
+    ],
+)
+def test_a_wrong_option_of_the_view_is_named(view, message):
+    with pytest.raises(PerceptionError, match=message):
+        Augment((8, 8), view=view)

@@ -118,3 +118,29 @@ def test_real_boxes_are_counted_by_class():
     assert data.summary == "kitti_object: 57 of 7481 frames"
     assert np.bincount(true).tolist() == [191, 77, 20]
     assert sum(t.ignore.sum() for t in targets) == 30 + 5 + 139  # vans, sitting persons, DontCare
+
+
+def test_idd_lite_holds_whole_drives_apart():
+    root = shared("data", "idd_lite")
+    rest, held = (
+        open_dataset("idd_lite", root, s, tasks=["road"]) for s in ("train_rest", "train_held_out")
+    )
+
+    drives = [{f.key.split("/")[0] for f in d.frames} for d in (rest, held)]
+    assert (len(rest), len(held)) == (1220, 183)
+    assert not drives[0] & drives[1]
+    target, frame = rest.road_target(rest.frame(0)), rest.frame(0)
+    np.testing.assert_array_equal(target == 1, frame.semantic.ids == 0)
+    np.testing.assert_array_equal(target == 255, frame.semantic.ids == 255)
+
+
+def test_instances_of_cityscapes_agree_with_its_ids():
+    data = open_dataset(
+        "cityscapes", shared("data", "cityscapes", "half"), "train", tasks=["semantic"]
+    )
+
+    frame = data.frame(0)
+
+    of_class = np.where(frame.instances >= 1000, frame.instances // 1000, frame.instances)
+    np.testing.assert_array_equal(of_class, frame.semantic.ids)
+    assert data.summary == "cityscapes: 8 of 2975 frames"

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,14 @@ def test_a_step_has_one_of_the_sizes(dataset):
     seen = [tuple(stream(dataset, sizes=sizes).batch(t).image.shape[2:]) for t in range(8)]
 
     assert sorted(seen) == [(16, 16)] * 4 + [(24, 32)] * 4
+
+
+def test_a_stream_can_be_sent_to_another_process(dataset):
+    dataset.frame(0)
+    augment = Augment((16, 24), view={}, steps=STEPS)
+    original = BatchStream(dataset, augment, batch_size=3)
+
+    assert equal(pickle.loads(pickle.dumps(original)).batch(1), original.batch(1))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -84,7 +84,7 @@ def test_a_template_reads_what_it_writes():
         ("[1, 2]", "found list, expected a table"),
         ("{name: x, layout: {image: a}, key: k, splits: {}, colour: 3}", "found an unknown key"),
         ("{name: x, layout: {boxes: a}, key: k, splits: {}}", r"layout\.image: found nothing"),
-        ("{name: x, layout: {image: a}, key: k, splits: {train: {}}}", r"splits\.train: found"),
+        ("{name: x, layout: {image: a}, key: k, splits: {train: {prt: a}}}", r"splits\.train"),
         ("{name: x, layout: {image: a}, key: k, splits: {}, boxes: {car: [Car]}}", r"boxes\.car"),
         ("name: [", "valid YAML"),
     ],
