@@ -1,6 +1,7 @@
 """Region-of-interest operators with torchvision's signatures."""
 
 from perception.ops._native import backend
+from perception.ops.align import multi_level_roi_align, roi_align
 from perception.ops.boxes import (
     box_iou,
     box_iou_rotated,
@@ -11,7 +12,7 @@ from perception.ops.boxes import (
 from perception.ops.crop import rezoom
 from perception.ops.deform_conv import DeformConv2d, deform_conv2d
 from perception.ops.deform_pool import deform_ps_roi_pool, deform_roi_pool
-from perception.ops.pooling import roi_align
+from perception.ops.pooling import ps_roi_align, ps_roi_pool, roi_pool
 from perception.ops.suppression import batched_nms, box_voting, nms, nms_rotated, soft_nms
 
 __all__ = [
@@ -27,9 +28,13 @@ __all__ = [
     "deform_roi_pool",
     "distance_box_iou",
     "generalized_box_iou",
+    "multi_level_roi_align",
     "nms",
     "nms_rotated",
+    "ps_roi_align",
+    "ps_roi_pool",
     "rezoom",
     "roi_align",
+    "roi_pool",
     "soft_nms",
 ]

@@ -65,6 +65,13 @@ def check_sampling(sampling_ratio: int) -> None:
         )
 
 
+def check_map(name: str, features: Tensor, rois: Tensor) -> None:
+    """A map that boxes are read from has pixels; ValueError if not."""
+    images, _, height, width = features.shape
+    if rois.shape[0] and (images == 0 or height == 0 or width == 0):
+        raise ValueError(f"{name} has no pixels to read boxes from: {tuple(features.shape)}")
+
+
 def as_rois(features: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
     """(K, 5) float32 or float64 rows (image index, 4 box numbers) from a tensor or one per image.
 

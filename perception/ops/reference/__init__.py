@@ -21,8 +21,20 @@ from perception.ops.reference.deform_pool import (
     deform_roi_pool,
     deform_roi_pool_backward,
 )  # fmt: skip
+from perception.ops.reference.multi_level import (
+    multi_level_roi_align,
+    multi_level_roi_align_backward,
+)
 from perception.ops.reference.rezoom import rezoom, rezoom_backward
 from perception.ops.reference.roi_align import layout_of, roi_align, roi_align_backward
+from perception.ops.reference.roi_pool import (
+    ps_roi_align,
+    ps_roi_align_backward,
+    ps_roi_pool,
+    ps_roi_pool_backward,
+    roi_pool,
+    roi_pool_backward,
+)
 from perception.ops.reference.rotated import box_iou_rotated
 from perception.ops.reference.suppression import (
     batched_nms,
@@ -52,12 +64,20 @@ __all__ = [
     "generalized_box_iou",
     "generalized_box_iou_backward",
     "layout_of",
+    "multi_level_roi_align",
+    "multi_level_roi_align_backward",
     "nms",
     "nms_padded",
     "nms_rotated",
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
     "rezoom",
     "rezoom_backward",
     "roi_align",
     "roi_align_backward",
+    "roi_pool",
+    "roi_pool_backward",
     "soft_nms",
 ]

@@ -1,0 +1,162 @@
+"""RoIPool of Fast R-CNN and position-sensitive RoI pooling of R-FCN: the definitions.
+
+Box corners are rounded to whole cells (halves away from zero), bins to whole cells with floor and
+ceil, so that neighbouring bins may share cells.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from perception.ops.reference._common import accumulator, image_indices
+from perception.ops.reference.roi_align import axis_weights, layout_of, separable_sum
+
+Box = list[float]  # x1, y1, x2, y2
+
+
+def roi_pool(
+    features: Tensor, rois: Tensor, spatial_scale: float, rows: int, columns: int
+) -> tuple[Tensor, Tensor]:
+    """(K, C, rows, columns) maxima and int32 places (row * W + column; -1 for an empty bin)."""
+    images, channels, height, width = features.shape
+    image = image_indices(rois, images).tolist()
+    out = features.new_zeros((len(image), channels, rows, columns))
+    place = torch.full(out.shape, -1, dtype=torch.int32, device=out.device)
+    for k, (x1, y1, x2, y2) in enumerate(rois[:, 1:].tolist() if out.numel() else []):
+        y_bins = _pool_bins(y1, y2, spatial_scale, rows, height)
+        x_bins = _pool_bins(x1, x2, spatial_scale, columns, width)
+        for i, (top, bottom) in enumerate(y_bins):
+            for j, (left, right) in enumerate(x_bins):
+                if top < bottom and left < right:
+                    window = features[image[k], :, top:bottom, left:right].flatten(1)
+                    out[k, :, i, j], first = window.max(dim=1)
+                    row, column = first // (right - left), first % (right - left)
+                    place[k, :, i, j] = ((top + row) * width + left + column).int()
+    layout = layout_of(features)
+    return out.contiguous(memory_format=layout), place.contiguous(memory_format=layout)
+
+
+def roi_pool_backward(grad: Tensor, argmax: Tensor, rois: Tensor, shape: list[int]) -> Tensor:
+    """(N, C, H, W): every bin's gradient goes to the cell that was its maximum."""
+    image = image_indices(rois, shape[0])
+    result = grad.new_zeros(shape, dtype=accumulator(grad.dtype))
+    pixels = result.view(shape[0], shape[1], -1)
+    found = argmax.long()
+    value = torch.where(found >= 0, grad, 0).to(result.dtype)
+    for k in range(len(image)):
+        pixels[image[k]].scatter_add_(1, found[k].clamp(min=0).flatten(1), value[k].flatten(1))
+    return result.to(grad.dtype).contiguous(memory_format=layout_of(argmax))
+
+
+def ps_roi_align(
+    features: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    rows: int,
+    columns: int,
+    sampling_ratio: int,
+) -> Tensor:
+    """(K, C / (rows * columns), rows, columns): RoIAlign, every bin from its own channels."""
+    return _read(features, rois, (rows, columns), _align_rule(spatial_scale, sampling_ratio))
+
+
+def ps_roi_align_backward(
+    grad: Tensor, rois: Tensor, spatial_scale: float, shape: list[int], sampling_ratio: int
+) -> Tensor:
+    """(N, C, H, W) gradient to the features."""
+    return _add_back(grad, rois, shape, _align_rule(spatial_scale, sampling_ratio))
+
+
+def ps_roi_pool(
+    features: Tensor, rois: Tensor, spatial_scale: float, rows: int, columns: int
+) -> Tensor:
+    """(K, C / (rows * columns), rows, columns): the mean of whole cells of each bin."""
+    return _read(features, rois, (rows, columns), _pool_rule(spatial_scale))
+
+
+def ps_roi_pool_backward(
+    grad: Tensor, rois: Tensor, spatial_scale: float, shape: list[int]
+) -> Tensor:
+    """(N, C, H, W) gradient to the features, exactly that of the forward."""
+    return _add_back(grad, rois, shape, _pool_rule(spatial_scale))
+
+
+class _align_rule:  # noqa: N801  (used like a function)
+    """Weights of bilinear samples, always with the half-pixel shift and without minimum size."""
+
+    def __init__(self, scale: float, sampling: int) -> None:
+        self.scale, self.sampling = scale, sampling
+
+    def __call__(self, low: float, high: float, bins: int, extent: int) -> Tensor:
+        start = low * self.scale - 0.5
+        return axis_weights(start, high * self.scale - 0.5 - start, bins, self.sampling, extent)
+
+
+class _pool_rule:  # noqa: N801  (used like a function)
+    """Equal weights of whole cells; the last row and column are never read (as in torchvision)."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def __call__(self, low: float, high: float, bins: int, extent: int) -> Tensor:
+        start = _round(low * self.scale)
+        size = max(_round(high * self.scale) - start, 1)
+        weights = torch.zeros(bins, extent, dtype=torch.float64)
+        for p, (first, end) in enumerate(_bins(start, size, bins, extent - 1)):
+            weights[p, first:end] = 1 / max(end - first, 1)
+        return weights
+
+
+Rule = _align_rule | _pool_rule
+
+
+def _read(features: Tensor, rois: Tensor, size: tuple[int, int], rule: Rule) -> Tensor:
+    images, channels, height, width = features.shape
+    image = image_indices(rois, images).tolist()
+    out = features.new_zeros((len(image), channels // (size[0] * size[1]), *size))
+    for k, (x1, y1, x2, y2) in enumerate(rois[:, 1:].tolist() if out.numel() else []):
+        y, x = rule(y1, y2, size[0], height), rule(x1, x2, size[1], width)
+        maps = features[image[k]].to(accumulator(features.dtype)).unflatten(0, (-1, *size))
+        for i in range(size[0]):
+            for j in range(size[1]):
+                part = separable_sum(maps[:, i, j], y[i : i + 1].to(maps), x[j : j + 1].to(maps))
+                out[k, :, i, j] = part[:, 0, 0]
+    return out.contiguous(memory_format=layout_of(features))
+
+
+def _add_back(grad: Tensor, rois: Tensor, shape: list[int], rule: Rule) -> Tensor:
+    images, _, height, width = shape
+    rows, columns = grad.shape[2:]
+    image = image_indices(rois, images).tolist()
+    result = grad.new_zeros(shape, dtype=accumulator(grad.dtype))
+    for k, (x1, y1, x2, y2) in enumerate(rois[:, 1:].tolist() if grad.numel() else []):
+        y, x = rule(y1, y2, rows, height).to(result), rule(x1, x2, columns, width).to(result)
+        maps = result[image[k]].unflatten(0, (-1, rows, columns))
+        maps += torch.einsum("dij,ih,jw->dijhw", grad[k].to(result.dtype), y, x)
+    return result.to(grad.dtype).contiguous(memory_format=layout_of(grad))
+
+
+def _pool_bins(low: float, high: float, scale: float, bins: int, limit: int) -> list[tuple]:
+    start = _round(low * scale)
+    return _bins(start, max(_round(high * scale) - start + 1, 1), bins, limit)
+
+
+def _bins(start: float, size: float, bins: int, limit: int) -> list[tuple]:
+    """First cell and one past the last of every bin, clipped to 0 .. limit."""
+    if not math.isfinite(start) or not math.isfinite(size):
+        return [(0, 0)] * bins
+    step = size / bins
+    edges = ((math.floor(p * step) + start, math.ceil((p + 1) * step) + start)
+             for p in range(bins))  # fmt: skip
+    return [tuple(int(min(max(edge, 0), limit)) for edge in pair) for pair in edges]
+
+
+def _round(value: float) -> float:
+    """To the nearest whole number, halves away from zero; what is not finite stays."""
+    if not math.isfinite(value):
+        return value
+    whole = math.floor(abs(value))
+    return math.copysign(whole + (abs(value) - whole >= 0.5), value)
