@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,11 @@ class LabelTable:
         near = difflib.get_close_matches(normalise(label)[:80], self.meanings, n=1, cutoff=0.7)
         return near[0] if near else None
 
+    @cached_property
+    def things(self) -> tuple[str, ...]:
+        """Names of the classes that have boxes or instances, in the order of the table."""
+        return tuple(dict.fromkeys(m.name for m in self.meanings.values() if is_thing(m)))
+
     def _resolve(self, text: str) -> Resolved | None:
         if text in self.meanings:
             return Resolved(self.meanings[text])
@@ -70,6 +75,13 @@ class LabelTable:
             inner = self._resolve(match[1])
             return replace(inner, group=inner.group or match[2]) if inner else None
         return None
+
+
+def is_thing(meaning: Meaning) -> bool:
+    """True for a class of countable objects."""
+    if meaning.kitti is not None:
+        return meaning.kitti != "DontCare"
+    return city_scheme().by_name[meaning.cityscapes].has_instances
 
 
 def normalise(label: str) -> str:

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perception.annotation import formats
 from perception.annotation.interfaces import Item, Sample, Settings, Target
@@ -24,6 +24,9 @@ from perception.annotation.scene import Scene, compose
 from perception.errors import PerceptionError, UsageError
 from perception.files import atomic_open
 from perception.formats.problems import Problem, RefusedError
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 SERIAL_FILES = 4  # starting workers takes longer than so few files
 
@@ -60,7 +63,7 @@ def convert_folder(
     _check_folders(src, out, target)
     jobs = plan(source.find(src, settings), target, settings)
     run = partial(_run, source_name, target_name, out, settings)
-    results = list(progress(_map(run, jobs, workers), len(jobs)))
+    results = list(progress(map_in_order(run, jobs, workers), len(jobs)))
     if target.finish is not None:
         parts = [(result.name, result.part) for result in results if not result.failed]
         for path, content in target.finish(parts, settings).items():
@@ -156,8 +159,8 @@ def _write(
 # ---------------------------------------------------------------------------- all files
 
 
-def _map(run: Callable[[Job], FileResult], jobs: list[Job], workers: int) -> Iterator[FileResult]:
-    """Results in the order of the jobs."""
+def map_in_order(run: Callable[[In], Out], jobs: list[In], workers: int) -> Iterator[Out]:
+    """`run` of each job, in the order of the jobs, in `workers` processes."""
     workers = min(workers, len(jobs))
     if workers <= 1 or len(jobs) <= SERIAL_FILES:
         yield from map(run, jobs)

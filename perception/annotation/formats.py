@@ -6,8 +6,10 @@ import importlib
 
 from perception.annotation.interfaces import Source, Target
 
-SOURCES = ("labelme", "kitti_road", "kitti_object", "cityscapes")
-TARGETS = ("labelme", "kitti_road", "kitti_object", "cityscapes")
+SOURCES = (
+    "labelme", "kitti_road", "kitti_object", "cityscapes", "camvid", "bdd100k", "open_images",
+)  # fmt: skip
+TARGETS = ("labelme", "kitti_road", "kitti_object", "cityscapes", "coco", "yolo")
 
 
 def source(name: str) -> Source:

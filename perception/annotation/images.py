@@ -13,7 +13,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,7 @@ def find_image(
     problems: list[Problem] = []
     if content.get("imageData") is not None:
         try:
-            image, found = decode_image(_embedded(content["imageData"]), declared)
-            return image, found
+            return decode_image(_embedded(content["imageData"]), declared)
         except RefusedError as error:
             if error.problem.reason != "image_unreadable":
                 raise
@@ -86,7 +85,7 @@ def find_image(
                     "image_path_fallback", f"imagePath is {name[:200]!r}, used {candidate.name!r}"
                 ))  # fmt: skip
             image, found = decode_image(read_file(candidate), declared, candidate.suffix)
-            return image, problems + found
+            return replace(image, path=candidate), problems + found
     if outside:
         raise RefusedError(
             "path_outside", f"imagePath {name[:200]!r} leads out of the folder; "

@@ -21,6 +21,7 @@ VERBS = {
     "look": "draw augmented samples with their labels into a page",
     "prepare": "verify a data set: what is there, missing, damaged",
     "convert": "convert labels between labelme, KITTI, Cityscapes and others",
+    "audit": "find the mistakes in a folder of labelme files",
     "score": "score predictions of any model with a benchmark's own numbers",
     "submit": "write and check the archive for a benchmark's server",
     "compare": "say whether the difference of two scores is more than noise",

@@ -109,6 +109,7 @@ def _part(part: Part) -> dict[str, Any]:
                 "kind": "pictures",
                 "title": part.title,
                 "note": part.note,
+                "columns": max(part.columns, len(panels)),
                 "wide": part.wide,
                 "entries": [dict(zip(names, panel, strict=True)) for panel in panels],
             }

@@ -86,6 +86,7 @@ class Pictures:
     title: str
     panels: tuple[Panel, ...]
     note: str = ""
+    columns: int = 1  # room for at least so many: small pictures stay small
     wide: bool = False  # at most two side by side: for pictures twice as wide as high
 
 

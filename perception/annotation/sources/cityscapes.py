@@ -156,7 +156,7 @@ def _from_images(item: Item, files: _Files, image: EncodedImage) -> Frame:
         label = by_id.get(value // 1000 if value >= 1000 else value)
         if label is None:  # 255 in a label image, or an instance of no class
             label = by_id[0]
-        crowd = label.has_instances and value < 1000 and files.instances is not None
+        crowd = label.has_instances and value < 1000  # no instance told apart
         shape = mask_shape(label.name, values == value, flags={"crowd": True} if crowd else {})
         assert shape is not None
         shapes.append(shape)

@@ -1,0 +1,128 @@
+"""`perception audit SRC`: finds the mistakes in a folder of labelme files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perception.errors import UsageError
+
+if TYPE_CHECKING:
+    from perception.annotation.audit import Audit
+    from perception.annotation.checks import FileFacts
+
+EPILOG = """
+Severities: error (converting refuses the file), warn (look at it), info (counts).
+Exit code: 0 no error, 1 an error was found, 2 wrong usage.
+
+  perception audit labels/
+  perception audit labels/ --html audit.html
+  perception audit labels/ --fix corrected/    # only what is safe
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `perception audit`."""
+    parser.epilog = EPILOG
+    parser.add_argument("src", metavar="SRC", type=Path, help="a folder (recursive) or one file")
+    parser.add_argument("--label-map", type=Path, metavar="FILE", help="as for convert")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="a page with a thumbnail of each finding"
+    )
+    parser.add_argument("--fix", type=Path, metavar="OUT", help="write a corrected copy here")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="follow paths that lead out of SRC"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Audits; 0 without errors, 1 with."""
+    from perception.annotation.audit import audit_folder
+    from perception.annotation.classes import load_table
+    from perception.annotation.interfaces import Settings
+
+    _check(args)
+    settings = Settings(load_table(args.label_map), allow_outside=args.allow_outside)
+    audit = audit_folder(args.src, settings, workers=args.workers, progress=_progress)
+    if args.html is not None:
+        from perception.files import write_text
+        from perception.report.audit import audit_page
+
+        write_text(args.html, audit_page(audit, settings, str(args.src)))
+    if args.format == "json":
+        print(json.dumps(_record(audit), indent=1))
+    else:
+        _print(audit)
+    if args.fix is not None:
+        from perception.annotation.fix import fix_folder
+
+        done = fix_folder(audit, args.fix)
+        print(
+            f"{args.fix}: {done.files} annotations, {done.changed} changed ({done.clipped} shapes "
+            f"clipped, {done.points} repeated points and {done.shapes} duplicate shapes removed)",
+            file=sys.stderr if args.format == "json" else sys.stdout,
+        )
+    return 1 if audit.count("error") else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not args.src.exists():
+        raise UsageError(
+            args.src, found="no such file or folder", expected="labelme files", do="Check the path."
+        )
+    if args.workers < 1:
+        raise UsageError(
+            "--workers", found=str(args.workers), expected="at least 1", do="Leave it out."
+        )
+    if args.fix is None:
+        return
+    source, out = args.src.resolve(), args.fix.resolve()
+    if source.is_dir() and (out == source or source in out.parents):
+        raise UsageError(
+            args.fix, found="a folder inside the source", expected="another folder",
+            do="Choose a folder beside the source.",
+        )  # fmt: skip
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            args.fix, found="something there already", expected="a new or empty folder",
+            do="Choose another folder.",
+        )  # fmt: skip
+
+
+def _record(audit: Audit) -> dict[str, object]:
+    findings = [
+        {"severity": f.severity, "reason": f.reason, "file": f.file or None, "shape": f.shape,
+         "detail": f.detail}
+        for f in audit.findings
+    ]  # fmt: skip
+    counts = {name: audit.count(name) for name in ("error", "warn", "info")}
+    return {"counts": counts, "findings": findings}
+
+
+def _print(audit: Audit) -> None:
+    for finding in audit.findings:
+        where = finding.file or "(folder)"
+        shape = "" if finding.shape is None else f" shape {finding.shape}"
+        line = f"{finding.severity:5} {where}{shape}: {finding.reason}: {finding.detail}"
+        print(line.encode("utf-8", "backslashreplace").decode())
+    print(
+        f"{len(audit.files)} files: {audit.count('error')} errors, {audit.count('warn')} warnings"
+    )
+
+
+def _progress(facts: Iterable[FileFacts], count: int) -> Iterator[FileFacts]:
+    """The results, with a bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield from facts
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(facts, "auditing", total=count, console=Console(stderr=True))
