@@ -229,7 +229,7 @@ def decode(path: Path, flags: int) -> NDArray[Any]:
     data = read_bytes(path)
     if not data:
         raise _not_an_image(path, "an empty file")
-    height, width = image_size(path)
+    height, width = _png_size(data) or image_size(path)
     if height * width > MAX_PIXELS:
         raise _not_an_image(path, f"{width}x{height} pixels, above {MAX_PIXELS:,}")
     if not _ends_whole(data):
@@ -251,6 +251,13 @@ def _current_umask() -> int:
 
 
 _UMASK = _current_umask()
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    """(height, width) from the bytes of a PNG; None for anything else."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR" or len(data) < 24:
+        return None
+    return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
 
 
 def _ends_whole(data: bytes) -> bool:

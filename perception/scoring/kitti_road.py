@@ -222,7 +222,8 @@ def read_road_label(path: Path) -> tuple[Bools, Bools]:
             path, found="one channel", expected="a KITTI road label in RGB",
             do="Red above 0 marks what is evaluated, blue above 0 what is road.",
         )  # fmt: skip
-    return label[..., 0] != 0, label[..., 2] != 0
+    blue, red = (cv2.extractChannel(label, i) for i in (0, 2))
+    return blue != 0, red != 0
 
 
 def find_calibration(folder: Path, key: str) -> Path:

@@ -83,9 +83,10 @@ class RoadCounts:
         `confidence` is 8 bit (`quantize` makes it from a probability).
         """
         _check(confidence, road, valid)
-        road = road & valid
-        rows = [_histogram(confidence, valid & ~road), _histogram(confidence, road)]
-        return RoadCounts(self.histogram + np.stack(rows), self.images + 1)
+        on_road = np.bincount(confidence[road & valid], minlength=256)
+        background = _histogram(confidence, valid) - on_road
+        added = np.stack([background, on_road])
+        return RoadCounts(self.histogram + added, self.images + 1)
 
     def merge(self, other: RoadCounts) -> RoadCounts:
         """Counts of both parts, in any order and grouping."""
