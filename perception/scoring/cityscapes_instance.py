@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -168,8 +169,8 @@ def read_masks(job: InstanceJob, scheme: LabelScheme, size: tuple[int, ...]) -> 
             raise PerceptionError(where, found=f"{len(words)} fields: {line[:80]}",
                                   expected="path label confidence, single blanks between",
                                   do="Correct that line.")  # fmt: skip
-        path = (job.predicted.parent / words[0]).resolve()
-        if not path.is_relative_to(job.folder.resolve()):
+        path = Path(os.path.normpath(job.predicted.parent / words[0]))
+        if not path.is_relative_to(os.path.normpath(job.folder)):
             raise PerceptionError(where, found=f"the mask {words[0]}",
                                   expected=f"a mask below {job.folder}",
                                   do="Masks must lie in the prediction folder.")  # fmt: skip

@@ -19,8 +19,8 @@ def files_in(folder: Path, suffix: str) -> list[str]:
 
 
 def files_below(folder: Path, suffix: str) -> list[Path]:
-    """Files that end in `suffix` anywhere below a folder, sorted; links to folders are followed,
-    each folder once.
+    """Whatever ends in `suffix` anywhere below a folder, sorted; links to folders are followed,
+    each folder once. A folder of such a name is listed too: reading it is an error, not silence.
     """
     found: list[Path] = []
     for parent, names in _walk(folder):
@@ -61,7 +61,7 @@ def one_per_frame(
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """(folder, names of its files) for all folders below; a loop of links ends where it began."""
+    """(folder, names in it) for all folders below; a loop of links ends where it began."""
     seen: set[tuple[int, int]] = set()
     pending = [folder]
     while pending:
@@ -75,7 +75,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
                 listed = sorted(entries, key=lambda e: e.name)
         except OSError as error:
             raise _unreadable(here, error) from error
-        yield here, [e.name for e in listed if not _is_folder(e)]
+        yield here, [e.name for e in listed]
         pending += [here / e.name for e in listed if _is_folder(e)]
 
 
