@@ -6,6 +6,7 @@ polygons and rasters say the same.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -16,6 +17,7 @@ from perception.structures import Float
 from perception.synthesis.textures import Texture, level_for
 
 SHIFT = 4  # fractional bits of polygon corners
+_LIMIT = 480_000.0  # corners this far out, in 1/16 pixels, are moved in
 _SPECK = 4  # outlines of no more pixels, width and height together, are left out
 _SMOOTH = 0.8  # pixels that a polygon may leave its contour
 Color = tuple[float, float, float]
@@ -48,8 +50,8 @@ class Canvas:
     def polygon(self, points: Float, color: Color) -> None:
         """Paints a convex polygon (K, 2), pixels; part of the current element."""
         self.polygon_fixed(fixed(points), color)
-        (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
-        self.cover(x1, y1, x2, y2)
+        xs, ys = points.T.tolist()
+        self.cover(min(xs), min(ys), max(xs), max(ys))
 
     def polygon_fixed(self, corners: NDArray[np.int32], color: Color) -> None:
         """As `polygon`, corners in 1/16 pixels; the caller reports the extent with `cover`."""
@@ -63,8 +65,8 @@ class Canvas:
     def silhouette(self, points: Float) -> None:
         """Makes a convex polygon part of the current element without painting it."""
         cv2.fillConvexPoly(self._scratch, fixed(points), 255, cv2.LINE_8, SHIFT)
-        (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
-        self.cover(x1, y1, x2, y2)
+        xs, ys = points.T.tolist()
+        self.cover(min(xs), min(ys), max(xs), max(ys))
 
     def stroke(self, points: Float, width: float, color: Color, *, closed: bool) -> None:
         """Paints a line through points (K, 2); `width` in pixels, at least one."""
@@ -106,8 +108,8 @@ class Canvas:
         cv2.copyTo(cv2.transform(warped, matrix), area, shown)
         part = self._scratch[y1:y2, x1:x2]
         cv2.max(part, area, dst=part)
-        (a, b), (c, d) = corners.min(0).tolist(), corners.max(0).tolist()
-        self.cover(a, b, c, d)
+        xs, ys = corners.T.tolist()
+        self.cover(min(xs), min(ys), max(xs), max(ys))
 
     def sprite(self, box: Float, shade: Texture, opacity: Texture, matrix: Float) -> None:
         """Paints a picture that faces the camera into the box (2, 2): top left, bottom right.
@@ -141,9 +143,9 @@ class Canvas:
     def _inside(self, points: Float) -> tuple[int, int, int, int]:
         """x1, y1, x2, y2 of the image area around points."""
         height, width = self.image.shape[:2]
-        low, high = points.min(0).tolist(), points.max(0).tolist()
-        x1, y1 = max(int(np.floor(low[0])) - 1, 0), max(int(np.floor(low[1])) - 1, 0)
-        return x1, y1, min(int(high[0]) + 2, width), min(int(high[1]) + 2, height)
+        xs, ys = points.T.tolist()
+        x1, y1 = max(math.floor(min(xs)) - 1, 0), max(math.floor(min(ys)) - 1, 0)
+        return x1, y1, min(int(max(xs)) + 2, width), min(int(max(ys)) + 2, height)
 
     # ------------------------------------------------------------------ elements
 
@@ -184,10 +186,8 @@ class Canvas:
 
 def fixed(points: Float) -> NDArray[np.int32]:
     """Pixel coordinates in 1/16 pixels, as OpenCV draws them."""
-    scaled = points * (1 << SHIFT) + 0.5
-    if scaled.min() < -480_000 or scaled.max() > 480_000:
-        scaled = np.clip(scaled, -480_000, 480_000)
-    return np.floor(scaled).astype(np.int32)
+    scaled = np.floor(points * (1 << SHIFT) + 0.5)
+    return np.minimum(np.maximum(scaled, -_LIMIT, out=scaled), _LIMIT, out=scaled).astype(np.int32)
 
 
 def outlines(

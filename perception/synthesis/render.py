@@ -18,6 +18,7 @@ from perception.synthesis.shadows import building_shadows, in_shadow, sunlight
 from perception.synthesis.sky import paint_sky, paint_skyline
 from perception.synthesis.textures import grain
 
+_BEHIND_M = 1000.0
 _ABOUT_M, _LOWEST = 1.6, 5.0  # actors, about so high, are not painted below so many pixels
 
 
@@ -53,7 +54,8 @@ def _far_to_near(scene: Scene) -> list[Prop | int]:
     """Props and indices of actors, farthest first."""
     keyed: list[tuple[float, int, Prop | int]] = []
     for prop in scene.props:
-        keyed.append((-max(prop.near[1], prop.far[1]), len(keyed), prop))
+        depth = max(prop.near[1], prop.far[1]) + (_BEHIND_M if prop.behind else 0.0)
+        keyed.append((-depth, len(keyed), prop))
     for index, actor in enumerate(scene.actors):
         keyed.append((-actor.z, len(keyed), index))
     return [thing for _, _, thing in sorted(keyed, key=lambda row: row[:2])]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from perception.structures import Float
 
 KERB_M = 0.16  # width of the kerb stone
+SIDE_M = 26.0  # length of a side road
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ class Road:
     ) -> NDArray[np.float32]:
         """Signed distance to one side road."""
         beside = np.abs(s - side.s) - np.float32(side.half_width)
-        if side.left and side.right:
-            return np.broadcast_to(beside, d.shape)
-        away = (-1 if side.right else 1) * (d - np.float32((self.left + self.right) / 2))
-        return np.maximum(beside, away)
+        low = self.left - SIDE_M if side.left else (self.left + self.right) / 2
+        high = self.right + SIDE_M if side.right else (self.left + self.right) / 2
+        return np.maximum(beside, np.maximum(np.float32(low) - d, d - np.float32(high)))
 
     def near_side(self, s: float, margin: float = 0.0) -> SideRoad | None:
         """The side road whose mouth covers s, if any."""

@@ -51,6 +51,7 @@ class Prop:
     height: float
     side: int  # -1 stands left of the road, 1 right of it
     seed: int
+    behind: bool = False  # stands behind everything else of its side
 
 
 @dataclass(frozen=True)

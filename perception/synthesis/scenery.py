@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,12 +35,12 @@ class Stage:
 
     def quad(self, corners: Float, rgb: Color, gain: float) -> None:
         """A flat convex polygon (K, 3) of the scene."""
-        if corners[:, 2].min() < _NEAR_M:
+        if min(corners[:, 2].tolist()) < _NEAR_M:
             corners = clip_near(corners, _NEAR_M)
             if len(corners) < 3:
                 return
         pixels, depth = self.camera.project(corners)
-        self.canvas.polygon(pixels, self.shader.color(rgb, gain, float(depth.mean())))
+        self.canvas.polygon(pixels, self.shader.color(rgb, gain, float(depth[0])))
 
     def wall(
         self, a: Place, b: Place, height: float, texture: Texture, colors: Float, gain: float,
@@ -60,10 +61,21 @@ class Stage:
     def facing(self, a: Place, b: Place, towards: Place) -> float:
         """Light on an upright wall from a to b whose outside looks to `towards`."""
         nx, nz = -(b[1] - a[1]), b[0] - a[0]
-        size = max(float(np.hypot(nx, nz)), 1e-9)
+        size = max(math.hypot(nx, nz), 1e-9)
         outward = nx * (towards[0] - (a[0] + b[0]) / 2) + nz * (towards[1] - (a[1] + b[1]) / 2)
         sign = 1.0 if outward > 0 else -1.0
-        return float(self.shader.lit(np.array([[sign * nx / size, 0.0, sign * nz / size]]))[0])
+        return self.shader.lit_one(sign * nx / size, 0.0, sign * nz / size)
+
+    def outside(self, prop: Prop) -> bool:
+        """Whether a prop stands so far to one side that nothing of it is seen."""
+        if min(prop.near[1], prop.far[1]) < 2.0:
+            return False
+        wide = 12.0 if prop.kind in ("building", "house") else 0.6 * prop.height + 2.0
+        left, right = (
+            [self.camera.focal * (x + sign * wide) / z for x, z in (prop.near, prop.far)]
+            for sign in (-1.0, 1.0)
+        )
+        return max(right) < -self.camera.cx or min(left) > self.camera.size[1] - self.camera.cx
 
 
 def upright(a: Place, b: Place, low: float, high: float) -> Float:
@@ -74,6 +86,8 @@ def upright(a: Place, b: Place, low: float, high: float) -> Float:
 
 def paint_prop(stage: Stage, prop: Prop) -> None:
     """Paints one prop and ends its element (a sign and its pole are two)."""
+    if stage.outside(prop):
+        return
     rng = np.random.default_rng([prop.seed, 5])
     if prop.kind in ("building", "house"):
         _building(stage, prop, rng)
@@ -94,9 +108,9 @@ def _building(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
     near, far = prop.near, prop.far
     house = prop.kind == "house"
     deep = float(rng.uniform(7, 11)) * prop.side
-    storeys = int(np.clip(round(prop.height / 3.1), 1, textures.STOREYS))
-    length = float(np.hypot(far[0] - near[0], far[1] - near[1]))
-    bays = int(np.clip(round(length / 3.2), 2, textures.BAYS))
+    storeys = min(max(round(prop.height / 3.1), 1), textures.STOREYS)
+    length = math.hypot(far[0] - near[0], far[1] - near[1])
+    bays = min(max(round(length / 3.2), 2), textures.BAYS)
     style, first = int(rng.integers(textures.FACADES)), int(rng.integers(textures.BAYS))
     base = np.clip(np.array(_WALLS[int(rng.integers(len(_WALLS)))]) + rng.normal(0, 6, 3), 0, 255)
     trim = np.array((232, 230, 224)) if rng.random() < 0.7 else base * 0.6
@@ -164,7 +178,8 @@ def _tree(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
     base = 0.0 if bush else prop.height * float(rng.uniform(0.2, 0.32))
     if not bush:
         trunk = 0.011 * prop.height + 0.04
-        for share, tone in ((1.0, 0.62), (0.5, 0.85)):
+        near = trunk * stage.camera.focal / z > 2  # wide enough for two tones
+        for share, tone in ((1.0, 0.62), (0.5, 0.85)) if near else ((1.0, 0.7),):
             low, high = trunk * share, trunk * 0.7 * share
             shift = (1 - share) * trunk * float(np.sign(stage.shader.light.sun[0]))
             shape = np.array([[x - low + shift, 0, z], [x + low + shift, 0, z],
@@ -270,7 +285,7 @@ def _bar(stage: Stage, start: Color, end: Color, radius: float, rgb: Color) -> N
     """A round bar seen from the side: dark, with a lighter stripe towards the sun."""
     pixels, depth = stage.camera.project(np.array([start, end]))
     along = pixels[1] - pixels[0]
-    normal = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6)
+    normal = np.array([-along[1], along[0]]) / max(math.hypot(along[0], along[1]), 1e-6)
     half = max(radius * stage.camera.focal / float(depth[0]), 0.3)
     out = normal * half
     corners = np.array([pixels[0] - out, pixels[0] + out, pixels[1] + out, pixels[1] - out])

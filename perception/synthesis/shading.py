@@ -39,6 +39,14 @@ class Shader:
             (1 - 0.5 * share) * ambient + 0.5 * share * np.minimum(direct, 1.35)
         )
 
+    def lit_one(self, x: float, y: float, z: float) -> float:
+        """`lit` of one unit normal."""
+        light = self.light
+        sx, sy, sz = light.sun.tolist()
+        direct = min(max(x * sx + y * sy + z * sz, 0.0) / max(0.35, -sy), 1.35)
+        half = 0.5 * light.sunshine
+        return light.brightness * ((1 - half) * (0.78 - 0.22 * y) + half * direct)
+
     @property
     def shadow(self) -> float:
         """What is left of the light in a cast shadow."""

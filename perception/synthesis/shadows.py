@@ -98,8 +98,11 @@ def _prop_shadows(sun: NDArray[np.uint8], scene: Scene, dark: int) -> None:
         angles = np.arange(10) * np.pi / 5
         ring = np.stack([np.cos(angles), np.sin(angles)], 1)
         patches = center[:, :, None] + ring * radius[..., None]
-        for patch in patches.reshape(-1, 10, 2):
-            _fill(sun, scene.camera, patch, dark)
+        flat = patches.reshape(-1, 10, 2)
+        flat = flat[(flat[..., 1].min(1) > _NEAR_M) & (flat[..., 1].max(1) < _FAR_M)]
+        points = np.stack([flat[..., 0], np.zeros(flat.shape[:2]), flat[..., 1]], -1)
+        for corners in fixed(scene.camera.project(points)[0]):
+            cv2.fillConvexPoly(sun, corners, dark, cv2.LINE_8, SHIFT)
     for prop in scene.props:
         if prop.kind in ("hedge", "wall"):
             base = np.array([prop.near, prop.far])

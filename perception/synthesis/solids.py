@@ -132,7 +132,8 @@ def _wheels(builder: _Builder, axles: tuple[float, ...], half: float, radius: fl
                 builder.face(disc, paint, np.array([0, 0, float(sign)]))
 
 
-def _treads(axles: tuple[float, ...], half: float, radius: float, clear: float, length: float
+def _treads(axles: tuple[float, ...], half: float, radius: float, clear: float, length: float,
+            tyre: float = 0.21
             ) -> Part:  # fmt: skip
     """What is under the body: a dark slab and the tyres seen from behind and in front."""
     builder = _Builder((0, -0.2, 0))
@@ -144,7 +145,7 @@ def _treads(axles: tuple[float, ...], half: float, radius: float, clear: float, 
     for x in axles:
         for sign in (-1.0, 1.0):
             for side in (-1.0, 1.0):
-                inner, outer = side * (half - 0.21), side * half
+                inner, outer = side * (half - tyre), side * half
                 face = x + sign * radius * 0.85
                 builder.face(np.array([[face, 0, inner], [face, 0, outer],
                                        [face, -radius * 1.5, outer], [face, -radius * 1.5, inner]]),
@@ -337,7 +338,7 @@ def truck(variant: int) -> Solid:
     chassis.inset(sides[_REAR], PLATE, 0.2, 0.65, 0.38, 0.62)
     _wheels(chassis, (-nose + 1.2, -nose + 2.3), half, 0.48)
     parts = [
-        _treads((nose - 1.1, -nose + 1.2), half * 0.97, 0.48, 0.45, length * 0.9),
+        _treads((nose - 1.1, -nose + 1.2), half * 0.97, 0.48, 0.45, length * 0.9, 0.5),
         cab.part(), _merged(chassis.part(), box.part()),
     ]  # fmt: skip
     return _solid(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from perception.synthesis.road import KERB_M, Road
+from perception.synthesis.road import KERB_M, SIDE_M, Road
 from perception.synthesis.scene import Prop
 
 
@@ -22,10 +22,11 @@ class _Verge:
         """(x, z) of the point `beyond` metres outside the kerb."""
         return float(self.road.x(s, self.kerb + self.side * beyond)), float(s)
 
-    def add(self, kind: str, s: float, beyond: float, height: float, length: float = 0.0) -> None:
+    def add(self, kind: str, s: float, beyond: float, height: float, length: float = 0.0, *,
+            behind: bool = False) -> None:  # fmt: skip
         self.props.append(
             Prop(kind, self.point(s, beyond), self.point(s + length, beyond), height, self.side,
-                 int(self.rng.integers(2**31)))
+                 int(self.rng.integers(2**31)), behind=behind)
         )  # fmt: skip
 
     def free(self, s: float, margin: float) -> bool:
@@ -39,6 +40,7 @@ def draw_props(road: Road, style: str, rng: np.random.Generator) -> tuple[Prop, 
     props: list[Prop] = []
     for side in (-1, 1):
         verge = _Verge(road, side, rng)
+        _second_row(verge, style)
         _buildings(verge, style)
         _borders(verge, style)
         _trees(verge, style)
@@ -66,6 +68,27 @@ def _buildings(verge: _Verge, style: str) -> None:
             verge.add(kind, s, line + float(rng.uniform(0, 0.6)), height, length)
         gap = 0.0 if style == "city" and rng.random() < 0.75 else float(rng.uniform(2, 8))
         s += (length if clear else 2.0) + gap
+
+
+def _second_row(verge: _Verge, style: str) -> None:
+    """What closes the view where a side road opens: houses and trees behind the first row."""
+    rng = verge.rng
+    for side in verge.road.sides:
+        if not (side.right if verge.side > 0 else side.left):
+            continue
+        s = side.s - 22.0
+        while s < side.s + 45:
+            beyond = SIDE_M + float(rng.uniform(2, 6))
+            length = float(rng.uniform(12, 20))
+            if style == "park" or (style == "suburb" and rng.random() < 0.4):
+                for _ in range(3):
+                    at = s + float(rng.uniform(0, length))
+                    verge.add("tree", at, beyond, float(rng.uniform(6, 10)), behind=True)
+            else:
+                storeys = int(rng.integers(3, 7)) if style == "city" else int(rng.integers(1, 4))
+                kind = "building" if style == "city" else "house"
+                verge.add(kind, s, beyond, 3.1 * storeys + 0.6, length, behind=True)
+            s += length + (0.0 if style == "city" else float(rng.uniform(1, 5)))
 
 
 def _borders(verge: _Verge, style: str) -> None:
@@ -114,7 +137,7 @@ def _street_furniture(verge: _Verge, style: str) -> None:
             if verge.free(s, 1.0):
                 verge.add("lamp", s, 0.55, float(rng.uniform(6.5, 8.5)))
             s += spacing
-    for _ in range(int(rng.poisson(2.2))):
+    for _ in range(int(rng.poisson(1.4))):
         s = float(rng.uniform(6, 45))
         if verge.free(s, 1.0):
             verge.add("sign", s, 0.6, float(rng.uniform(2.3, 3.0)))

@@ -7,6 +7,7 @@ when it is painted, by one 3x4 matrix.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import cv2
@@ -59,8 +60,7 @@ def pyramid(picture: NDArray[np.uint8]) -> Texture:
 
 def level_for(texture: Texture, shrink: float) -> NDArray[np.uint8]:
     """The level for a picture that is shown `shrink` times smaller than it is."""
-    level = int(np.clip(np.log2(max(shrink, 1.0)) + 0.3, 0, len(texture) - 1))
-    return texture[level]
+    return texture[min(int(math.log2(max(shrink, 1.0)) + 0.3), len(texture) - 1)]
 
 
 # ------------------------------------------------------------------------------- foliage

@@ -127,14 +127,20 @@ def _write_png(path: Path, image: NDArray[Any], options: list[int]) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """A file of the staging folder: not synced on its own, as the folder moves when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:  # the first file of its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _link(source: Path, target: Path) -> None:
     """`target` becomes a second name of `source`, or a copy where links do not work."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    except OSError:  # the first file of its folder, or no links here
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
