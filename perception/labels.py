@@ -117,10 +117,15 @@ class LabelMap:
 
 
 def load_scheme(name: str | Path) -> LabelScheme:
-    """The label scheme of a packaged dataset ("cityscapes"), or of a YAML file with `labels:`."""
+    """The label scheme of a packaged dataset ("cityscapes"), or of a YAML file with `labels:`.
+
+    `labels` is a list of classes, or the name of the dataset whose table it shares.
+    """
     path = _yaml_of(name, "dataset.yaml")
     content = read_yaml(path)
     rows = content.get("labels") if isinstance(content, Mapping) else None
+    if isinstance(rows, str):
+        return load_scheme(rows)
     if not isinstance(rows, list):
         raise PerceptionError(
             f"{path}: labels", found=type(rows).__name__, expected="a list of classes",

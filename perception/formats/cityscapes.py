@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.errors import PerceptionError
 from perception.files import read_label
+from perception.formats.label_image import check_size
 
 
 def read_instances(path: Path, size: tuple[int, int]) -> NDArray[np.int32]:
@@ -22,10 +22,5 @@ def read_instances(path: Path, size: tuple[int, int]) -> NDArray[np.int32]:
         PerceptionError: another size, or several channels.
     """
     ids = read_label(path)
-    if ids.shape != size:
-        raise PerceptionError(
-            path, found=f"{ids.shape[1]}x{ids.shape[0]} pixels",
-            expected=f"the size of its image, {size[1]}x{size[0]}",
-            do="Scale neither of the two: find the label of this very image.",
-        )  # fmt: skip
+    check_size(path, ids.shape, size)
     return ids.astype(np.int32)

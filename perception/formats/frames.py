@@ -137,7 +137,7 @@ def _wanted(key: str, split: Split) -> bool:
 
 def _existing(root: Path, relative: str) -> Path | None:
     """The file, or with an image suffix where the template gives none."""
-    if Path(relative).suffix in {".txt", ".json", *IMAGE_SUFFIXES}:
+    if Path(relative).suffix in {".txt", ".json", ".xml", *IMAGE_SUFFIXES}:
         return root / relative if (root / relative).is_file() else None
     for suffix in IMAGE_SUFFIXES:
         path = root / f"{relative}{suffix}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.files import read_raster, write_image
+from perception.formats.label_image import check_size
 from perception.structures import RoadLabel
 
 ROAD, NOT_ROAD, UNSURE = (255, 0, 255), (255, 0, 0), (0, 0, 0)
@@ -65,12 +66,8 @@ def _channels(
             path, found=kind, expected="8-bit RGB: magenta road, red other, black unsure",
             do="A palette image must be converted to RGB in these colours.",
         )  # fmt: skip
-    if size is not None and image.shape[:2] != tuple(size):
-        raise PerceptionError(
-            path, found=f"{image.shape[1]}x{image.shape[0]} pixels",
-            expected=f"the size of its image, {size[1]}x{size[0]}",
-            do="Scale neither of the two: find the label of this very image.",
-        )  # fmt: skip
+    if size is not None:
+        check_size(path, image.shape, size)
     foreign = ((image != 0) & (image != 255)).any(axis=2) | (image[..., 1] != 0)
     if foreign.any():
         row, column = np.argwhere(foreign)[0]

@@ -20,12 +20,7 @@ def read_semantic(path: Path, scheme: LabelScheme, size: tuple[int, int]) -> Sem
             (255 is always allowed: ignore).
     """
     ids = read_label(path)
-    if ids.shape != size:
-        raise PerceptionError(
-            path, found=f"{ids.shape[1]}x{ids.shape[0]} pixels",
-            expected=f"the size of its image, {size[1]}x{size[0]}",
-            do="Scale neither of the two: find the label of this very image.",
-        )  # fmt: skip
+    check_size(path, ids.shape, size)
     if ids.dtype != np.uint8:
         raise PerceptionError(
             path, found=f"{ids.dtype} values", expected="8-bit class ids",
@@ -41,6 +36,16 @@ def read_semantic(path: Path, scheme: LabelScheme, size: tuple[int, int]) -> Sem
             do="Are these train ids, or the labels of another data set?",
         )  # fmt: skip
     return SemanticLabel(ids, scheme)
+
+
+def check_size(path: Path, shape: tuple[int, ...], size: tuple[int, ...]) -> None:
+    """Raises a `PerceptionError` where a label is not as large as its image, (height, width)."""
+    if shape[:2] != tuple(size):
+        raise PerceptionError(
+            path, found=f"{shape[1]}x{shape[0]} pixels",
+            expected=f"the size of its image, {size[1]}x{size[0]}",
+            do="Scale neither of the two: find the label of this very image.",
+        )  # fmt: skip
 
 
 def road_from_classes(label: SemanticLabel, names: tuple[str, ...]) -> RoadLabel:

@@ -30,7 +30,7 @@ class Split:
     name: str
     part: str  # value of {part} in the layout, if it has one
     frames: int | None = None  # frames of the complete data set
-    list: Path | None = None  # one key per line
+    list: Path | None = None  # one key per line; relative: below the root
     include: tuple[str, ...] = ()  # shell patterns of keys; empty: all
     exclude: tuple[str, ...] = ()
     labelled: bool = True  # False: a benchmark's test part, whose labels are kept back
@@ -175,9 +175,15 @@ def _split(path: Path, name: str, row: Any) -> Split:
         raise _bad(f"{path}: splits.{name}", str(row), f"a table with any of {sorted(allowed)}")
     return Split(
         name, str(row.get("part", "")), row.get("frames"),
-        path.parent / row["list"] if row.get("list") else None,
+        _list(path, str(row["list"])) if row.get("list") else None,
         tuple(row.get("include") or ()), tuple(row.get("exclude") or ()), row.get("labelled", True),
     )  # fmt: skip
+
+
+def _list(path: Path, name: str) -> Path:
+    """A list beside the manifest; else it is one of the data set, below its root."""
+    beside = path.parent / name
+    return beside if beside.is_file() else Path(name)
 
 
 def _box_class(path: Path, name: str, row: Any) -> BoxClass:

@@ -5,7 +5,7 @@
 | semantic | label image of class ids (`labels` of the dataset.yaml) |
 | instances | 16-bit label image of Cityscapes: id * 1000 + n, or id |
 | road, lane | RGB label image of KITTI road |
-| boxes | KITTI object text |
+| boxes | KITTI object text, or Pascal VOC's XML |
 | calibration | KITTI calibration text |
 
 A data set in another encoding names its own module (`reader:`) with a function like `read`.
@@ -13,11 +13,13 @@ A data set in another encoding names its own module (`reader:`) with a function 
 
 from __future__ import annotations
 
-from perception.formats import cityscapes, kitti_calib, kitti_object, kitti_road
+from pathlib import Path
+
+from perception.formats import cityscapes, kitti_calib, kitti_object, kitti_road, voc
 from perception.formats.frames import FrameFiles
 from perception.formats.label_image import read_semantic, road_from_classes
 from perception.formats.manifest import Manifest
-from perception.structures import Frame, Image, RoadLabel, SemanticLabel
+from perception.structures import Boxes, Frame, Image, RoadLabel, SemanticLabel
 
 
 def read(files: FrameFiles, manifest: Manifest) -> Frame:
@@ -32,12 +34,18 @@ def read(files: FrameFiles, manifest: Manifest) -> Frame:
         semantic = read_semantic(paths["semantic"], manifest.scheme, image.size)
     return Frame(
         files.key, image, semantic=semantic, road=_road(files, manifest, image, semantic),
-        boxes=kitti_object.read_labels(paths["boxes"]) if "boxes" in paths else None,
+        boxes=_boxes(paths["boxes"]) if "boxes" in paths else None,
         calibration=kitti_calib.read_calibration(paths["calibration"])
         if "calibration" in paths else None,
         instances=cityscapes.read_instances(paths["instances"], image.size)
         if "instances" in paths else None,
     )  # fmt: skip
+
+
+def _boxes(path: Path) -> Boxes:
+    if path.suffix == ".xml":
+        return voc.read_annotation(path).boxes
+    return kitti_object.read_labels(path)
 
 
 def _road(

@@ -5,7 +5,8 @@ import pytest
 from cityscapesscripts.helpers.labels import labels as official
 
 from perception.errors import PerceptionError
-from perception.files import packaged, read_yaml
+from perception.files import packaged, read_yaml, write_image
+from perception.formats.frames import find_frames
 from perception.formats.manifest import load_manifest, template_fields, template_regex
 from perception.labels import load_map, load_scheme
 
@@ -23,7 +24,7 @@ def test_a_packaged_data_set_is_complete(name):
     assert set(template_fields(manifest.key)) <= set(template_fields(manifest.layout["image"]))
     assert manifest.reader_module.read
     for split in manifest.splits.values():
-        assert split.list is None or split.list.is_file()
+        assert split.list is None or split.list.is_file() or split.list.parts[0] == "ImageSets"
     for road in manifest.road:
         assert road in manifest.scheme.by_name
     assert (manifest.path.parent / "README.md").is_file()
@@ -103,3 +104,29 @@ def test_a_reader_that_cannot_be_imported_is_named(tmp_path):
 
     with pytest.raises(PerceptionError, match=r"reader: found my\.format"):
         _ = load_manifest(path).reader_module
+
+
+def test_boxes_of_voc_are_read_from_1_based_inclusive_corners(tmp_path):
+    """A box from pixel 1 to pixel 10 is ten pixels wide and starts at the left edge."""
+    write_image(tmp_path / "JPEGImages/a.jpg", np.zeros((20, 30, 3), np.uint8))
+    write_image(tmp_path / "SegmentationClass/a.png", np.full((20, 30), 7, np.uint8))
+    (tmp_path / "ImageSets/Main").mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\nb\n")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations/a.xml").write_text(
+        "<annotation><object><name>car</name><bndbox><xmin>1</xmin><ymin>3</ymin><xmax>10</xmax>"
+        "<ymax>12</ymax></bndbox></object></annotation>"
+    )
+    manifest = load_manifest("voc2012")
+    listing = find_frames(manifest, tmp_path, "train", needed=("boxes",))
+
+    frame = manifest.reader_module.read(listing.frames[0], manifest)
+
+    assert listing.summary == "1 of 5717 frames"
+    assert frame.boxes.xyxy.tolist() == [[0, 2, 10, 12]]
+    assert frame.semantic.scheme.names[7] == "car"
+    assert (len(manifest.boxes), len(manifest.scheme.names)) == (20, 21)
+
+
+def test_a_data_set_can_share_the_label_table_of_another():
+    assert load_manifest("kitti_semantic").scheme == load_scheme("cityscapes")
