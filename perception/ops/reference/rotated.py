@@ -16,6 +16,7 @@ from torch import Tensor
 
 from perception.ops.reference.boxes import overlap_dtype
 
+_NOISE = 4e-15  # rounding of the integral, in squares of the boxes' extent
 _TINY = 1e-300  # takes the place of a zero length, where its sign and size do not matter
 
 
@@ -27,8 +28,10 @@ def box_iou_rotated(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     a = torch.where(good1[:, None], a, harmless)[:, None]
     b = torch.where(good2[:, None], b, harmless)
     area1, area2 = a[..., 2] * a[..., 3], b[..., 2] * b[..., 3]
-    intersection = _intersection(a, b).clamp(min=0)
+    intersection = _intersection(a, b)
     intersection = torch.minimum(intersection, torch.minimum(area1, area2))
+    extent = (torch.hypot(a[..., 2], a[..., 3]) + torch.hypot(b[..., 2], b[..., 3])) / 2
+    intersection = torch.where(intersection > _NOISE * extent**2, intersection, 0.0)
     iou = intersection / (area1 + area2 - intersection)
     iou = torch.where(good1[:, None] & good2 & iou.isfinite(), iou, 0.0)
     return iou.to(overlap_dtype(boxes1, boxes2))
@@ -49,11 +52,11 @@ def _intersection(a: Tensor, b: Tensor) -> Tensor:
 
 def _corners(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """(N, M, 4) x and y of a's corners, in order around it, in b's frame."""
-    turn = torch.deg2rad(b[..., 4])
+    turn = torch.deg2rad(b[..., 4].fmod(360))
     dx, dy = a[..., 0] - b[..., 0], a[..., 1] - b[..., 1]
     cx = dx * turn.cos() - dy * turn.sin()
     cy = dx * turn.sin() + dy * turn.cos()
-    angle = torch.deg2rad(a[..., 4] - b[..., 4])
+    angle = torch.deg2rad(a[..., 4].fmod(360)) - turn
     ux, uy = angle.cos() * a[..., 2] / 2, -angle.sin() * a[..., 2] / 2
     vx, vy = angle.sin() * a[..., 3] / 2, angle.cos() * a[..., 3] / 2
     xs = (cx + ux + vx, cx - ux + vx, cx - ux - vx, cx + ux - vx)
