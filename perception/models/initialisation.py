@@ -18,22 +18,25 @@ def fans(weight: Tensor) -> tuple[int, int]:
     return weight.shape[1] * field, weight.shape[0] * field
 
 
-def he_(weight: Tensor, *, factor: float = 2.0) -> Tensor:
+def he_(weight: Tensor, factor: float = 2.0) -> Tensor:
     """Normal with std sqrt(factor / fan-in). Source: He et al., ICCV 2015, equation 10."""
     with torch.no_grad():
         return weight.normal_(0.0, math.sqrt(factor / fans(weight)[0]))
 
 
-def truncated_he_(weight: Tensor, *, factor: float = 2.0) -> Tensor:
+def truncated_he_(weight: Tensor, factor: float = 2.0) -> Tensor:
     """Like `he_`, but nothing beyond two standard deviations of the uncut normal."""
     return truncated_normal_(weight, math.sqrt(factor / fans(weight)[0]))
 
 
-def xavier_(weight: Tensor) -> Tensor:
-    """Uniform with std sqrt(2 / (fan-in + fan-out)). Source: Glorot & Bengio, AISTATS 2010."""
-    bound = math.sqrt(6 / sum(fans(weight)))
+def xavier_(weight: Tensor, factor: float = 2.0) -> Tensor:
+    """Uniform with std sqrt(factor / (fan-in + fan-out)). Source: Glorot & Bengio, AISTATS 2010."""
+    bound = math.sqrt(3 * factor / sum(fans(weight)))
     with torch.no_grad():
         return weight.uniform_(-bound, bound)
+
+
+INITIALISATIONS = {"he": he_, "truncated_he": truncated_he_, "xavier": xavier_}
 
 
 def truncated_normal_(weight: Tensor, std: float) -> Tensor:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[2] / "conf"
 ENCODERS = sorted((CONF / "encoder").glob("*.yaml"))
-HEADS = sorted((CONF / "head").glob("*/*.yaml"))
+HEADS = sorted(p for p in (CONF / "head").glob("*/*.yaml") if p.stem != "none")
 
 
 ENCODER_OF = {

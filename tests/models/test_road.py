@@ -83,3 +83,20 @@ def test_unsure_pixels_do_not_count():
 def test_class_weights_need_softmax_masks():
     with pytest.raises(PerceptionError, match=r"head\.road\.class_weights: found weights with sig"):
         RoadFCN(CHANNELS, STRIDES, masks="sigmoid", class_weights=[1, 2])
+
+
+def test_each_skip_starts_smaller_by_its_scale():
+    channels = {"s8": 4000, "s16": 4000, "s32": 4000}
+    head = RoadFCN(channels, STRIDES, skip_scale=0.01)
+
+    deviations = [lateral.weight.std().item() for lateral in head.decoder.laterals]
+
+    expected = [(2 / 4000 * scale) ** 0.5 for scale in (1, 0.01, 0.0001)]
+    assert deviations == pytest.approx(expected, rel=0.05)
+
+
+def test_an_unknown_initialisation_is_named():
+    with pytest.raises(
+        PerceptionError, match=r"head\.road\.initialisation: found zeros, expected he"
+    ):
+        RoadFCN(CHANNELS, STRIDES, initialisation="zeros")

@@ -11,9 +11,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perception.errors import PerceptionError
 from perception.models.encoders.base import initialise
 from perception.models.heads.base import choose
-from perception.models.initialisation import truncated_he_
+from perception.models.initialisation import INITIALISATIONS
 from perception.models.layers import Size, conv_bn, resize
 from perception.models.upsampling import Deconv, crop, upsample
 
@@ -27,6 +28,7 @@ class FCNDecoder(nn.Module):
         classes: scores per pixel.
         width: features that are joined; 0 joins scores, as FCN-8s does.
         upsampling: `resize_conv`, `pixelshuffle` or `deconv`.
+        initialisation: of the 1x1 convolutions: `he`, `truncated_he` or `xavier`.
         skip_scale: variance of each skip's first weights, relative to the one before it.
         setting: where the settings stand, for messages.
     """
@@ -40,6 +42,7 @@ class FCNDecoder(nn.Module):
         classes: int,
         width: int = 0,
         upsampling: str = "resize_conv",
+        initialisation: str = "truncated_he",
         skip_scale: float = 1.0,
         setting: str = "head",
     ) -> None:
@@ -63,7 +66,7 @@ class FCNDecoder(nn.Module):
         self.last: nn.Module | None = None
         if upsampling != "resize_conv":  # whose 3x3 at full size would only blur the plain resize
             self.last = upsample(upsampling, classes, real[-1], setting)
-        self._initialise(skip_scale)
+        self._initialise(initialisation, skip_scale, setting)
 
     def forward(self, features: dict[str, Tensor], size: Size) -> Tensor:
         """Features by name -> (N, classes, *size) logits, float32."""
@@ -86,13 +89,18 @@ class FCNDecoder(nn.Module):
             resize(scores.float(), size) if self.last is None else self.last(scores, size).float()
         )
 
-    def _initialise(self, skip_scale: float) -> None:
+    def _initialise(self, kind: str, skip_scale: float, setting: str) -> None:
+        if kind not in INITIALISATIONS:
+            raise PerceptionError(
+                f"{setting}.initialisation", found=str(kind),
+                expected=", ".join(INITIALISATIONS), do="Choose one of them.",
+            )  # fmt: skip
         self.score.apply(initialise)
         factor = 2.0
         for lateral in self.laterals:
             conv = lateral[0] if isinstance(lateral, nn.Sequential) else lateral
             assert isinstance(conv, nn.Conv2d)
-            truncated_he_(conv.weight, factor=factor)
+            INITIALISATIONS[kind](conv.weight, factor)
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
             factor *= skip_scale
@@ -102,7 +110,7 @@ class CaffeFCNDecoder(FCNDecoder):
     """The FCN authors' own: unpadded deconvolutions, skips and image cut out at fixed offsets.
 
     Args:
-        channels, strides, names, classes, skip_scale, setting: see `FCNDecoder`.
+        channels, strides, names, classes, initialisation, skip_scale, setting: see `FCNDecoder`.
         crops: one offset per skip and one for the image: 5, 9, 31 after 100 pixels of padding.
     """
 
@@ -114,11 +122,13 @@ class CaffeFCNDecoder(FCNDecoder):
         *,
         classes: int,
         crops: Sequence[int] = (5, 9, 31),
+        initialisation: str = "truncated_he",
         skip_scale: float = 1.0,
         setting: str = "head",
     ) -> None:
         super().__init__(channels, strides, names, classes=classes, upsampling="deconv",
-                         skip_scale=skip_scale, setting=setting)  # fmt: skip
+                         initialisation=initialisation, skip_scale=skip_scale,
+                         setting=setting)  # fmt: skip
         self.crops = tuple(crops)
         for layer in [*self.steps, self.last]:
             assert isinstance(layer, Deconv)

@@ -43,6 +43,7 @@ class RoadFCN(Head):
         skips: finer features, from coarse to fine; `[s16, s8]` is FCN-8s.
         width: features that are joined; 0 joins scores, as FCN-8s does.
         upsampling: `resize_conv`, `pixelshuffle` or `deconv`.
+        initialisation: of the 1x1 convolutions: `he`, `truncated_he` or `xavier`.
         skip_scale: variance of each skip's first weights, relative to the one before it.
         masks: `softmax` over background and road, or `sigmoid` for road alone.
         losses: factors of `cross_entropy`, `focal`, `dice`, `lovasz`.
@@ -63,6 +64,7 @@ class RoadFCN(Head):
         skips: Sequence[str] = ("s16", "s8"),
         width: int = 0,
         upsampling: str = "resize_conv",
+        initialisation: str = "truncated_he",
         skip_scale: float = 1.0,
         masks: str = "softmax",
         losses: Mapping[str, float] | None = None,
@@ -79,13 +81,13 @@ class RoadFCN(Head):
         if crops is None:
             self.decoder = FCNDecoder(
                 channels, strides, names, classes=count, width=width, upsampling=upsampling,
-                skip_scale=skip_scale, setting="head.road",
+                initialisation=initialisation, skip_scale=skip_scale, setting="head.road",
             )  # fmt: skip
         else:
             self._check_crops(crops, names, width, upsampling)
             self.decoder = CaffeFCNDecoder(
-                channels, strides, names, classes=count, crops=crops, skip_scale=skip_scale,
-                setting="head.road",
+                channels, strides, names, classes=count, crops=crops,
+                initialisation=initialisation, skip_scale=skip_scale, setting="head.road",
             )  # fmt: skip
 
     def forward(self, features: dict[str, Tensor], size: Size) -> DenseOutput:
