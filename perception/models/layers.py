@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -30,6 +31,31 @@ class SameConv2d(nn.Conv2d):
                         self.groups)  # fmt: skip
 
 
+class DilatedDepthwiseConv2d(nn.Conv2d):
+    """A depthwise 3x3 with stride 1 and padding = dilation, quick to train on a CPU too.
+
+    PyTorch's CPU library takes 5 (float32) to 18 times (bfloat16) as long for the backward pass of
+    a dilated depthwise convolution as for an undilated one. Rate r is the undilated convolution of
+    the r² interleaved sub-images, and gives the same bits.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name in nn.Conv2d
+        """(N, C, H, W) -> (N, C, H, W)."""
+        rate = self.dilation[0]
+        whole = min(input.shape[2:]) >= 3 * rate  # tiny sub-images are slow again
+        if input.device.type != "cpu" or not torch.is_grad_enabled() or not whole:
+            return super().forward(input)
+        images, channels, height, width = input.shape
+        rows, columns = -(-height // rate), -(-width // rate)
+        x = F.pad(input, (0, columns * rate - width, 0, rows * rate - height))
+        x = x.permute(0, 2, 3, 1).reshape(images, rows, rate, columns, rate, channels)
+        x = x.permute(0, 2, 4, 5, 1, 3).reshape(images * rate**2, channels, rows, columns)
+        x = F.conv2d(x, self.weight, padding=1, groups=self.groups)
+        x = x.permute(0, 2, 3, 1).reshape(images, rate, rate, rows, columns, channels)
+        x = x.permute(0, 3, 1, 4, 2, 5).reshape(images, rows * rate, columns * rate, channels)
+        return x[:, :height, :width].permute(0, 3, 1, 2)
+
+
 def conv2d(
     in_channels: int,
     out_channels: int,
@@ -44,7 +70,9 @@ def conv2d(
     if padding == "same" and stride > 1:
         return SameConv2d(in_channels, out_channels, kernel, stride, 0, dilation, groups, False)
     reach = dilation * (kernel - 1) // 2
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, reach, dilation, groups, False)
+    depthwise = groups == in_channels == out_channels
+    kind = DilatedDepthwiseConv2d if depthwise and dilation > 1 == stride else nn.Conv2d
+    return kind(in_channels, out_channels, kernel, stride, reach, dilation, groups, False)
 
 
 def conv_bn(

@@ -52,7 +52,7 @@ class DeepLab(Head):
         image_pooling: adds the branch that sees the whole image.
         skips: finer features and the channels each is reduced to, from coarse to fine; none: no
             decoder (DeepLabV3).
-        dropout: before the last layer.
+        dropout: after the pyramid.
         masks: `softmax`, or `sigmoid` for one independent mask per class.
         losses: factors of `cross_entropy`, `focal`, `dice`, `lovasz`.
         class_weights: a list in class order, a table by name, or None.
@@ -104,10 +104,10 @@ class DeepLab(Head):
 
     def forward(self, features: dict[str, Tensor], size: Size) -> DenseOutput:
         """Logits of every pixel."""
-        x = self.pyramid(features[self.deep])
+        x = self.dropout(self.pyramid(features[self.deep]))
         for name, refine in zip(self.skips, self.refinements, strict=True):
             x = refine(x, features[name])
-        logits = self.logits(self.dropout(x))
+        logits = self.logits(x)
         return DenseOutput(resize(logits.float(), size, self.upsampling))
 
     def loss(
