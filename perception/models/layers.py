@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,11 +42,12 @@ class DilatedDepthwiseConv2d(nn.Conv2d):
         """(N, C, H, W) -> (N, C, H, W)."""
         rate = self.dilation[0]
         whole = min(input.shape[2:]) >= 3 * rate  # tiny sub-images are slow again
-        if input.device.type != "cpu" or not torch.is_grad_enabled() or not whole:
+        if not self.training or input.device.type != "cpu" or not whole:
             return super().forward(input)
         images, channels, height, width = input.shape
         rows, columns = -(-height // rate), -(-width // rate)
-        x = F.pad(input, (0, columns * rate - width, 0, rows * rate - height))
+        pads = (0, columns * rate - width, 0, rows * rate - height)
+        x = F.pad(input, pads) if any(pads) else input
         x = x.permute(0, 2, 3, 1).reshape(images, rows, rate, columns, rate, channels)
         x = x.permute(0, 2, 4, 5, 1, 3).reshape(images * rate**2, channels, rows, columns)
         x = F.conv2d(x, self.weight, padding=1, groups=self.groups)

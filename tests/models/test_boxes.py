@@ -199,6 +199,15 @@ def test_the_original_coordinates_are_pixels_of_the_cell():
     assert output.xyxy[0, 0].tolist() == pytest.approx([11, 11, 31, 21])
 
 
-def test_an_unknown_feature_is_named():
-    with pytest.raises(PerceptionError, match=r"head\.boxes\.fine: found s2, expected one of s4, "):
-        FastBox(CHANNELS, STRIDES, classes=["car"], fine="s2")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fine": "s2"}, r"head\.boxes\.fine: found s2, expected one of s4, "),
+        ({"features": ["s64"]}, r"head\.boxes\.features: found s64, expected one of s4, "),
+        ({"cell": 24}, r"head\.boxes\.cell: found 24, expected a multiple or a divisor of 16"),
+        ({"losses": {"boxes": 2.0}}, r"head\.boxes\.losses: found boxes, expected any of confid"),
+    ],
+)
+def test_wrong_settings_are_named(options, message):
+    with pytest.raises(PerceptionError, match=message):
+        FastBox(CHANNELS, STRIDES, classes=["car"], **options)

@@ -6,12 +6,14 @@ cell) in image pixels. The grid covers the image: ceil(H / cell) x ceil(W / cell
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from perception.errors import PerceptionError
 from perception.models.layers import Size
 
 IGNORE_MARGIN = 2.0  # pixels by which ignore regions are shrunk on every side
@@ -28,6 +30,17 @@ class Assignment(NamedTuple):
 def grid_size(size: Size, cell: int) -> Size:
     """(rows, columns) of cells that cover an image of `size`."""
     return -(-size[0] // cell), -(-size[1] // cell)
+
+
+def check_cell(cell: int, strides: Mapping[str, int]) -> None:
+    """Raises a `PerceptionError` where features of one of the strides cannot meet the grid."""
+    for name, stride in strides.items():
+        if cell < 1 or (cell % stride and stride % cell):
+            raise PerceptionError(
+                "head.boxes.cell", found=str(cell),
+                expected=f"a multiple or a divisor of {stride}, the stride of {name}",
+                do="Use 8, 16 or 32.",
+            )  # fmt: skip
 
 
 def cell_centers(size: Size, cell: int, device: torch.device) -> Tensor:

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from perception.errors import PerceptionError
 from perception.models.encoders.base import initialise
 from perception.models.heads.base import choose
 from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets
 from perception.models.heads.cells import (
     cell_centers,
+    check_cell,
     decode,
     encode,
     paired_iou,
@@ -40,6 +42,7 @@ from perception.ops import rezoom
 if TYPE_CHECKING:
     from perception.data.batch import Batch
 
+TERMS = ("confidence", "box", "refined_confidence", "refined_box")
 PRIOR = 0.01  # score of every cell before training: positives are rare
 
 
@@ -87,10 +90,11 @@ class FastBox(BoxHead):
         self.features, self.fine, self.refine = tuple(features), fine, refine
         self.strides = dict(strides)
         self.points = tuple(float(p) for p in points)
-        self.factors = dict(losses or {})
+        self.factors = _checked_factors(losses or {})
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
         outputs = 4 + len(self.classes)
         read = sum(choose(channels, name, "head.boxes.features") for name in features)
+        check_cell(cell, {name: strides[name] for name in features})
         self.hidden = nn.Sequential(conv_bn(read, hidden, 1), conv_bn(hidden, hidden, 3))
         self.guess = nn.Conv2d(hidden, outputs, 1)
         if refine:
@@ -135,7 +139,7 @@ class FastBox(BoxHead):
             totals["refined_confidence"] = self._class_loss(output.logits, target, overlap)
             totals["refined_box"] = _box_loss(output.xyxy, _reference(output.coarse), target)
         return {
-            name: self.factors.get(name, 1.0) * mean(total, count, reduce_count)
+            name: self.factors[name] * mean(total, count, reduce_count)
             for name, total in totals.items()
         }
 
@@ -182,6 +186,15 @@ class FastBox(BoxHead):
             first = self.again[0]
             assert isinstance(first, nn.Linear)
             nn.init.kaiming_normal_(first.weight, nonlinearity="relu")
+
+
+def _checked_factors(losses: Mapping[str, float]) -> dict[str, float]:
+    """Factors by term; 1 for those left out."""
+    if unknown := sorted(set(losses) - set(TERMS)):
+        raise PerceptionError("head.boxes.losses", found=unknown[0],
+                              expected=f"any of {', '.join(TERMS)}",
+                              do="Correct the name.")  # fmt: skip
+    return {term: float(losses.get(term, 1.0)) for term in TERMS}
 
 
 def _reference(coarse: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from perception.models.heads.base import choose
 from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets
-from perception.models.heads.cells import cell_centers, to_center, to_grid
+from perception.models.heads.cells import cell_centers, check_cell, to_center, to_grid
 from perception.models.layers import Size
 from perception.models.losses import ReduceCount, identity, mean
 from perception.ops import rezoom
@@ -69,6 +69,7 @@ class MultiNetFastBox(BoxHead):
         read = choose(channels, deep, "head.boxes.deep")
         sampled = 9 * min(fine_channels, choose(channels, fine, "head.boxes.fine"))
         self.deep_stride, self.fine_stride = strides[deep], strides[fine]
+        check_cell(CELL, {deep: self.deep_stride})
         self.shift = self.fine_stride / 2 if half_pixel else 0.0
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
         answers = 1 + len(self.classes)
