@@ -72,7 +72,7 @@ class FrameDataset:
 
     def sample(self, index: int) -> Sample:
         """Frame `index` with the targets of the tasks, at full size."""
-        frame = self.frame(index)
+        frame = self.manifest.reader_module.read(self._trained(index), self.manifest)
         projection = frame.calibration.matrices.get("P2") if frame.calibration else None
         return Sample(
             key=frame.key, image=frame.image.read(), projection=projection,
@@ -80,6 +80,13 @@ class FrameDataset:
             semantic=self.semantic_target(frame) if "semantic" in self.tasks else None,
             boxes=self.box_target(frame) if "boxes" in self.tasks else None,
         )  # fmt: skip
+
+    def _trained(self, index: int) -> FrameFiles:
+        """Frame `index` without the labels that no task asks for: decoding them takes time."""
+        files = self.frames[index]
+        wanted = {*_needed(self.manifest, self.tasks), "calibration"}
+        unused = self.manifest.optional - wanted
+        return replace(files, labels={n: p for n, p in files.labels.items() if n not in unused})
 
     def road_target(self, frame: Frame) -> NDArray[np.uint8]:
         """(H, W): 1 road, 0 not, 255 unsure."""
@@ -193,7 +200,9 @@ def frames_of_class(dataset: FrameDataset) -> list[list[int]]:
 
 def road_ids(label: RoadLabel) -> NDArray[np.uint8]:
     """(H, W): 1 road, 0 not, 255 where not valid."""
-    return np.where(label.valid, label.road.astype(np.uint8), np.uint8(IGNORE_INDEX))
+    ids = label.road.astype(np.uint8)
+    ids[~label.valid] = IGNORE_INDEX
+    return ids
 
 
 def chosen_boxes(boxes: Boxes, classes: Sequence[BoxClass]) -> SampleBoxes:

@@ -68,12 +68,14 @@ def _channels(
         )  # fmt: skip
     if size is not None:
         check_size(path, image.shape, size)
-    foreign = ((image != 0) & (image != 255)).any(axis=2) | (image[..., 1] != 0)
-    if foreign.any():
+    red, green, blue = (np.ascontiguousarray(image[..., c]) for c in range(3))
+    one = np.uint8(1)  # 255 + 1 is 0: both allowed values become at most 1
+    if green.any() or (red + one > 1).any() or (blue + one > 1).any():
+        foreign = ((image != 0) & (image != 255)).any(axis=2) | (green != 0)
         row, column = np.argwhere(foreign)[0]
         raise PerceptionError(
             f"{path}: pixel x={column}, y={row}", found=f"RGB {image[row, column].tolist()}",
             expected="(255, 0, 255) road, (255, 0, 0) not road or (0, 0, 0) unsure",
             do="Was the label saved as JPEG, or resized with interpolation?",
         )  # fmt: skip
-    return image[..., 0] > 0, image[..., 2] > 0
+    return red > 0, blue > 0

@@ -26,12 +26,12 @@ def read_semantic(path: Path, scheme: LabelScheme, size: tuple[int, int]) -> Sem
             path, found=f"{ids.dtype} values", expected="8-bit class ids",
             do="Is this an image of instance ids?",
         )  # fmt: skip
-    counts = np.bincount(ids.ravel(), minlength=256)
-    unknown = np.flatnonzero((counts > 0) & ~scheme.known_ids)
-    unknown = unknown[unknown != IGNORE_INDEX]
-    if len(unknown):
+    known = scheme.known_ids.copy()
+    known[IGNORE_INDEX] = True
+    if not known[ids].all():
+        unknown, counts = np.unique(ids[~known[ids]], return_counts=True)
         raise PerceptionError(
-            path, found=f"class id {unknown[0]} in {counts[unknown[0]]} pixels",
+            path, found=f"class id {unknown[0]} in {counts[0]} pixels",
             expected=f"the ids of the label table of {scheme.name}",
             do="Are these train ids, or the labels of another data set?",
         )  # fmt: skip
