@@ -87,7 +87,7 @@ def _print(
         for name, d in found.items()
     )  # fmt: skip
     columns = (Column("", "text"), Column(first.path.stem), Column(second.path.stem),
-               Column("difference"), Column("95 % of resampled sets"), Column("p", "number"),
-               Column("verdict", "text"))  # fmt: skip
+               Column("difference"), Column("95 % interval"), Column("p", "number"),
+               Column("verdict", "number"))  # fmt: skip
     note = f"{len(first.keys)} images, {draws} paired draws, {first.benchmark.protocol.name}"
     Console(highlight=False).print(rich_table(Table(columns, rows, note=note)))
