@@ -176,11 +176,11 @@ def _shapes(scene: Scene, elements: tuple[Element, ...], kept: list[int], notes:
     shapes = []
     for number in kept:
         element = elements[number]
-        van = element.actor >= 0 and scene.actors[element.actor].kind == "van"
+        kind = scene.actors[element.actor].kind if element.actor >= 0 else ""
         for polygon in element.polygons:
             shapes.append(Shape(
-                "van" if van else element.label, "polygon", polygon.astype(np.float64),
-                group_id=element.actor if element.instance else None,
+                "van" if kind == "van" else element.label, "polygon", polygon.astype(np.float64),
+                group_id=element.actor if kind == "cyclist" else None,
                 description=notes.get(element.actor, ""),
             ))  # fmt: skip
     return tuple(shapes)
