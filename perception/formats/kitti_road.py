@@ -50,8 +50,8 @@ def write_lane(path: Path, label: RoadLabel) -> None:
 def colours(road: NDArray[np.bool_], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """(H, W, 3) RGB of two (H, W) masks."""
     image = np.zeros((*road.shape, 3), np.uint8)
-    image[valid] = NOT_ROAD
-    image[road & valid] = ROAD
+    image[..., 0] = valid.view(np.uint8) * NOT_ROAD[0]
+    image[..., 2] = (road & valid).view(np.uint8) * ROAD[2]
     return image
 
 

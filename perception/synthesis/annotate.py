@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from perception.formats.kitti_object import DONT_CARE
+from perception.labels import load_scheme
 from perception.structures import Boxes, Float, RoadLabel, Shape
 from perception.synthesis.canvas import Element
 from perception.synthesis.movers import dimensions_of
 from perception.synthesis.render import Rendering
 from perception.synthesis.scene import Scene
 
-# Cityscapes ids of the classes that occur
-IDS = {
-    "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17,
-    "traffic light": 19, "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23,
-    "person": 24, "rider": 25, "car": 26, "truck": 27, "bicycle": 33,
-}  # fmt: skip
 _KITTI = {"car": "Car", "van": "Van", "truck": "Truck", "person": "Pedestrian",
           "cyclist": "Cyclist"}  # fmt: skip
 _SEEN = 0.1  # less of it visible: DontCare
 _SEEN_PIXELS = 16
 _LOWEST = 6.0  # pixels of height; below: DontCare
+
+
+@lru_cache(maxsize=1)
+def class_ids() -> dict[str, int]:
+    """Cityscapes' ids by class name."""
+    return {c.name: c.id for c in load_scheme("cityscapes").classes}
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def annotate(scene: Scene, rendering: Rendering) -> Labels:
     count = np.bincount(seen.ravel(), minlength=len(rendering.elements))
     kept = [i for i in range(len(rendering.elements)) if count[i]]
     ids, instances = _cityscapes(rendering.elements, kept, seen)
-    road = ids == IDS["road"]
+    road = ids == class_ids()["road"]
     lane = road & rendering.ground.lane if scene.road.category == "um" else None
     label = RoadLabel(road, valid=~(rendering.ground.unsure & _is_ground(ids)), lane=lane)
     boxes, notes = _boxes(scene, rendering.elements, count)
@@ -53,13 +56,11 @@ def annotate(scene: Scene, rendering: Rendering) -> Labels:
 
 
 def _is_ground(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (ids == IDS["road"]) | (ids == IDS["sidewalk"]) | (ids == IDS["terrain"])
+    return np.isin(ids, [class_ids()[name] for name in ("road", "sidewalk", "terrain")])
 
 
 def _rasterised(elements: tuple[Element, ...], size: tuple[int, ...]) -> NDArray[np.int32]:
     """(H, W) the number of the element seen; painted by Pillow as cityscapesScripts does."""
-    from PIL import Image, ImageDraw
-
     picture = Image.new("I", (size[1], size[0]), 0)
     draw = ImageDraw.Draw(picture)
     for number, element in enumerate(elements):
@@ -76,11 +77,11 @@ def _cityscapes(elements: tuple[Element, ...], kept: list[int], seen: NDArray[np
     counts: dict[str, int] = {}
     for number in kept:
         element = elements[number]
-        ids[number] = instances[number] = IDS[element.label]
+        ids[number] = instances[number] = class_ids()[element.label]
         if element.instance:
             index = counts.get(element.label, 0)
             counts[element.label] = index + 1
-            instances[number] = IDS[element.label] * 1000 + index
+            instances[number] = class_ids()[element.label] * 1000 + index
     return ids[seen], instances[seen]
 
 
@@ -172,14 +173,14 @@ def _area(box: NDArray[np.float64]) -> float:
 
 def _shapes(scene: Scene, elements: tuple[Element, ...], kept: list[int], notes: dict[int, str]
             ) -> tuple[Shape, ...]:  # fmt: skip
-    """One polygon per outline, in painting order; points are pixel indices."""
+    """One polygon per outline, in painting order, through the middles of the outermost pixels."""
     shapes = []
     for number in kept:
         element = elements[number]
         kind = scene.actors[element.actor].kind if element.actor >= 0 else ""
         for polygon in element.polygons:
             shapes.append(Shape(
-                "van" if kind == "van" else element.label, "polygon", polygon.astype(np.float64),
+                "van" if kind == "van" else element.label, "polygon", polygon.astype(np.float64) + 0.5,
                 group_id=element.actor if kind == "cyclist" else None,
                 description=notes.get(element.actor, ""),
             ))  # fmt: skip

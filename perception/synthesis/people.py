@@ -37,7 +37,6 @@ class Tube:
 class Figure:
     """A person, perhaps on a bicycle."""
 
-    limbs: tuple[Limb, ...]
     tubes: tuple[Tube, ...]
     ends: Float  # (2 L, 3) both ends of every limb
     radii: Float  # (L, 2)
@@ -157,7 +156,7 @@ def _figure(limbs: list[Limb], tubes: list[Tube], size: float) -> Figure:
     low = np.min([p - r for p, r in ends], axis=0)
     high = np.max([p + r for p, r in ends], axis=0)
     return Figure(
-        scaled, lines,
+        lines,
         np.array([[b.start, b.end] for b in scaled]).reshape(-1, 3),
         np.array([[b.start_radius, b.end_radius] for b in scaled]),
         np.array([b.color for b in scaled]),

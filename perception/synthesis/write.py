@@ -21,9 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.formats import labelme
 from perception.formats.kitti_calib import format_calibration
 from perception.formats.kitti_object import format_labels
-from perception.structures import RoadLabel, Shape
+from perception.formats.kitti_road import colours
+from perception.structures import Shape
 from perception.synthesis.annotate import Labels
 from perception.synthesis.scene import Scene
 
@@ -35,7 +37,6 @@ _FLAT = _LEVEL
 if _FILTER is not None:  # one filter for every row, as trying all five takes most of the time
     _PHOTO = [*_PHOTO, _FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
     _FLAT = [*_LEVEL, _FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-LABELME_VERSION = "5.5.0"
 
 
 def frame_key(scene: Scene, index: int) -> str:
@@ -61,10 +62,10 @@ def write_frame(
     _write(calibration, format_calibration(scene.camera.calibration()).encode())
     _link(calibration, boxes / "calib" / f"{number}.txt")
     _write_png(road / "gt_image_2" / f"{city}_road_{number}.png",
-                _road_picture(labels.road, labels.road.road), _FLAT)  # fmt: skip
+                colours(labels.road.road, labels.road.valid), _FLAT)  # fmt: skip
     if labels.road.lane is not None:
         _write_png(road / "gt_image_2" / f"{city}_lane_{number}.png",
-                    _road_picture(labels.road, labels.road.lane), _FLAT)  # fmt: skip
+                    colours(labels.road.lane, labels.road.valid), _FLAT)  # fmt: skip
     _write(boxes / "label_2" / f"{number}.txt", format_labels(labels.boxes).encode())
 
     fine = out / "cityscapes" / "gtFine"
@@ -73,7 +74,7 @@ def write_frame(
     size = scene.camera.size
     _write_compact(fine / f"{stem}_gtFine_polygons.json", _polygons(labels.shapes, size))
     _write_compact(out / "labelme" / part / f"{key}.json",
-                   _labelme(labels.shapes, f"{key}.png", size))  # fmt: skip
+                   labelme.document(labels.shapes, f"{key}.png", size).content)  # fmt: skip
     return key
 
 
@@ -85,32 +86,13 @@ def write_split(out: Path, part: str, keys: list[str]) -> None:
     _write(out / "kitti_object" / "splits" / f"{part}.txt", numbers.encode())
 
 
-def _road_picture(label: RoadLabel, positive: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """(H, W, 3) KITTI's colours: magenta road, red the rest, black where unsure."""
-    picture = np.zeros((*positive.shape, 3), np.uint8)
-    picture[..., 0] = label.valid.view(np.uint8) * 255
-    picture[..., 2] = (label.valid & positive).view(np.uint8) * 255
-    return picture
-
-
 def _polygons(shapes: tuple[Shape, ...], size: tuple[int, int]) -> dict[str, object]:
-    """Cityscapes' polygon file."""
+    """Cityscapes' polygon file; its points are the indices of the pixels they lie in."""
     objects = [
         {"label": "car" if s.label == "van" else s.label, "polygon": s.points.astype(int).tolist()}
         for s in shapes
     ]
     return {"imgHeight": size[0], "imgWidth": size[1], "objects": objects}
-
-
-def _labelme(shapes: tuple[Shape, ...], image: str, size: tuple[int, int]) -> dict[str, object]:
-    """labelme's file; points are continuous there, so a pixel index becomes its middle."""
-    records = [
-        {"label": s.label, "points": (s.points + 0.5).tolist(), "group_id": s.group_id,
-         "description": s.description, "shape_type": s.type, "flags": {}, "mask": None}
-        for s in shapes
-    ]  # fmt: skip
-    return {"version": LABELME_VERSION, "flags": {}, "shapes": records, "imagePath": image,
-            "imageData": None, "imageHeight": size[0], "imageWidth": size[1]}  # fmt: skip
 
 
 def _write_compact(path: Path, value: object) -> None:

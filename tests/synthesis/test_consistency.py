@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from perception.structures import Boxes, Float
-from perception.synthesis.annotate import IDS, Labels, annotate
+from perception.synthesis.annotate import Labels, annotate, class_ids
 from perception.synthesis.canvas import Element
 from perception.synthesis.movers import dimensions_of, placed
 from perception.synthesis.render import render
@@ -18,6 +18,7 @@ from perception.synthesis.road import KERB_M
 from perception.synthesis.scene import Actor, Scene, draw_scene
 from perception.synthesis.write import write_frame
 
+IDS = class_ids()
 FRAMES = (0, 3, 4, 8)
 SIZE = (188, 621)
 
