@@ -180,7 +180,8 @@ def _shapes(scene: Scene, elements: tuple[Element, ...], kept: list[int], notes:
         kind = scene.actors[element.actor].kind if element.actor >= 0 else ""
         for polygon in element.polygons:
             shapes.append(Shape(
-                "van" if kind == "van" else element.label, "polygon", polygon.astype(np.float64) + 0.5,
+                "van" if kind == "van" else element.label, "polygon",
+                polygon.astype(np.float64) + 0.5,
                 group_id=element.actor if kind == "cyclist" else None,
                 description=notes.get(element.actor, ""),
             ))  # fmt: skip
