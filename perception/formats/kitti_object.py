@@ -8,6 +8,7 @@ Source: readme of the KITTI object development kit, 2012 and 2017.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,28 +107,29 @@ def frame_files(folder: Path, *, skip: str = "") -> dict[str, Path]:
         PerceptionError: no such folder, another `.txt` name, or two names of one frame.
     """
     try:
-        names = sorted(p.name for p in Path(folder).iterdir() if p.suffix == ".txt")
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".txt"))
     except OSError as error:
         raise PerceptionError(
             folder, found=(error.strerror or str(error)).lower(),
             expected="a folder of KITTI object text files", do="Check the path.",
         ) from error  # fmt: skip
-    found: dict[int, Path] = {}
+    numbers: dict[int, str] = {}
     for name in names:
-        stem, path = name[:-4], Path(folder) / name
+        stem = name[:-4]
         if skip and re.fullmatch(skip, name):
             continue
         if not (stem.isascii() and stem.isdigit()):
             raise PerceptionError(
-                path, found="a text file with another name", expected="digits and .txt, 000123.txt",
-                do="Rename it or move it out of the folder.",
+                Path(folder) / name, found="a text file with another name",
+                expected="digits and .txt, 000123.txt", do="Rename it or move it away.",
             )  # fmt: skip
-        if (other := found.setdefault(int(stem), path)) is not path:
+        if (other := numbers.setdefault(int(stem), stem)) != stem:
             raise PerceptionError(
-                path, found=f"the same frame number as {other.name}", expected="one file per frame",
-                do="Remove one of the two.",
+                Path(folder) / name, found=f"the same frame number as {other}.txt",
+                expected="one file per frame", do="Remove one of the two.",
             )  # fmt: skip
-    return {found[number].stem: found[number] for number in sorted(found)}
+    return {stem: Path(folder, f"{stem}.txt") for _, stem in sorted(numbers.items())}
 
 
 # ---------------------------------------------------------------------------- writing
@@ -200,7 +202,7 @@ def _parse_table(paths: Sequence[Path], contents: list[bytes], fields: int) -> B
     if columns is None:
         columns = _split_lines(paths, contents, fields)
     names, values, counts = columns
-    return BoxTable(tuple(Path(p).stem for p in paths), _boxes(names, values), counts)
+    return BoxTable(tuple(p.stem for p in paths), _boxes(names, values), counts)
 
 
 def _boxes(names: list[str], values: Float) -> Boxes:
@@ -232,32 +234,31 @@ def _split_regular(
 ) -> tuple[list[str], Float, NDArray[np.int64]] | None:
     """(type names, numbers, boxes per file) of well-formed files, all at once; None: look closer.
 
-    With `fields` - 1 blanks in every line there are at most `fields` words in it, and exactly
-    that many in each when the total is right.
+    Well-formed: ASCII, single blanks between the fields, no other white space.
     """
     counts = np.array([c.count(b"\n") + 1 if c else 0 for c in contents], np.int64)
     joined = b"\n".join(c for c in contents if c)
+    if not joined:
+        return [], np.zeros((0, fields - 1)), counts
     if not joined.isascii() or any(space in joined for space in _OTHER_SPACES):
         return None
-    text = joined.decode("ascii")
-    if any(line.count(" ") != fields - 1 for line in text.split("\n") if joined):
+    lines = joined.decode("ascii").split("\n")
+    if any(line.count(" ") != fields - 1 for line in lines):
         return None
-    words = text.split()
-    if len(words) != fields * int(counts.sum()):
+    names = [line.partition(" ")[0] for line in lines]
+    if not all(name and _is_name(name) for name in set(names)):
         return None
-    names, occlusions = words[::fields], words[2::fields]
-    del words[::fields]
-    try:
-        values = np.fromiter(map(float, words), np.float64, len(words)).reshape(-1, fields - 1)
+    if fields == LABEL_FIELDS and not all(
+        map(_is_integer, {line.split(" ", 3)[2] for line in lines})
+    ):
+        return None
+    try:  # an empty field, from two blanks, is refused too
+        values = np.loadtxt(
+            lines, delimiter=" ", comments=None, usecols=range(1, fields), ndmin=2
+        )  # fmt: skip
     except ValueError:
         return None
-    if not np.isfinite(values).all() or not all(map(_is_name, set(names))):
-        return None
-    if text.count("_") != sum(name.count("_") for name in names):  # float() reads "1_0" as 10
-        return None
-    if fields == LABEL_FIELDS and not all(map(_is_integer, set(occlusions))):
-        return None
-    return names, values, counts
+    return (names, values, counts) if np.isfinite(values).all() else None
 
 
 _OTHER_SPACES = (b"\t", b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e", b"\x1f")

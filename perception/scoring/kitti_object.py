@@ -15,6 +15,8 @@ from perception.errors import PerceptionError, UsageError
 from perception.evaluation.kitti_object import (
     METRICS,
     FrameRecord,
+    FrameRow,
+    FrameTable,
     KittiObjectEvaluator,
     ObjectClass,
     ObjectRules,
@@ -34,6 +36,7 @@ from perception.formats.kitti_object import (
 )
 from perception.report.parts import Panel
 from perception.scoring.benchmark import Benchmark, Result
+from perception.scoring.folders import files_in
 from perception.scoring.kitti_object_images import NOTE, frame_panels, frame_scores
 from perception.scoring.kitti_object_result import headline_name, object_headline, object_result
 
@@ -121,6 +124,13 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
             for key in chosen
         ]  # fmt: skip
 
+    def inventory(self, predicted: Path, jobs: Sequence[ObjectJob]) -> tuple[str, ...]:
+        """Results without a label, and labelled frames without a result, which are not scored."""
+        used = {f"{job.key}.txt" for job in jobs}
+        sides = (("results", predicted), ("labelled frames", jobs[0].target.parent))
+        counts = [(kind, len(set(files_in(folder, ".txt")) - used)) for kind, folder in sides]
+        return tuple(f"{count:,} {kind} not scored" for kind, count in counts if count)
+
     def score_one(self, job: ObjectJob) -> KittiObjectEvaluator:
         """The evaluator after one frame."""
         return next(self.records([job]))
@@ -129,8 +139,8 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         """All files are parsed at once: that is many times faster than one by one."""
         target = read_label_table([job.target for job in jobs])
         predicted = read_result_table([job.predicted for job in jobs])
-        for job, boxes, labels in zip(jobs, predicted.split(), target.split(), strict=True):
-            yield self._one(FrameRecord(job.key, boxes, labels))
+        for row in FrameTable(predicted, target).rows():
+            yield self._one(row)
 
     def merge(self, records: Sequence[KittiObjectEvaluator]) -> KittiObjectEvaluator:
         """All frames in one step."""
@@ -205,7 +215,7 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         predicted, target = parse_results(value["predicted"]), parse_labels(value["target"])
         return self._one(FrameRecord(value["key"], predicted, target))
 
-    def _one(self, frame: FrameRecord) -> KittiObjectEvaluator:
+    def _one(self, frame: FrameRecord | FrameRow) -> KittiObjectEvaluator:
         empty = self._empty
         return KittiObjectEvaluator(empty.protocol, empty.classes, empty.metrics, (frame,))
 

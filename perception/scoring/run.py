@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -61,6 +58,10 @@ def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) 
     if workers <= 1:
         yield from benchmark.records(jobs)
         return
+    import multiprocessing  # a twentieth of a second that one process does not need
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
     chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
     # Forked workers start in milliseconds; where there is no fork they import everything again.
     methods = multiprocessing.get_all_start_methods()

@@ -3,6 +3,8 @@
 from perception.evaluation.kitti_object.curves import Curve
 from perception.evaluation.kitti_object.evaluator import (
     FrameRecord,
+    FrameRow,
+    FrameTable,
     KittiObjectEvaluator,
     ObjectScores,
     evaluate,
@@ -21,6 +23,6 @@ from perception.evaluation.kitti_object.scene import Scene
 
 __all__ = [
     "KITTIBOX_2015", "KITTI_2019", "METRICS", "PRCLIBO_2017", "PROTOCOLS", "Curve", "FrameRecord",
-    "KittiObjectEvaluator", "ObjectClass", "ObjectRules", "ObjectScores", "Scene", "evaluate",
-    "find_rules",
+    "FrameRow", "FrameTable", "KittiObjectEvaluator", "ObjectClass", "ObjectRules", "ObjectScores",
+    "Scene", "evaluate", "find_rules",
 ]  # fmt: skip

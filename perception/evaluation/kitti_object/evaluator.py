@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.evaluation.kitti_object.curves import Curve, make_curve, score_thresholds
@@ -18,6 +19,7 @@ from perception.evaluation.kitti_object.protocol import (
     find_rules,
 )
 from perception.evaluation.kitti_object.scene import Scene, Task
+from perception.formats.kitti_object import BoxTable
 from perception.structures import Boxes, Float
 
 
@@ -51,6 +53,40 @@ class FrameRecord:
 
 
 @dataclass(frozen=True)
+class FrameTable:
+    """All frames of a data set in the order of their keys, as they are read from files."""
+
+    predicted: BoxTable
+    target: BoxTable
+
+    def rows(self) -> Iterator[FrameRow]:
+        """The record of every frame; nothing is copied."""
+        predicted, target = (_ranges(table.counts) for table in (self.predicted, self.target))
+        for key, rows, labels in zip(self.predicted.keys, predicted, target, strict=True):
+            yield FrameRow(self, key, rows, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRow:
+    """One frame of a table; like `FrameRecord`."""
+
+    table: FrameTable = field(repr=False)
+    key: str
+    predicted_rows: slice
+    target_rows: slice
+
+    @property
+    def predicted(self) -> Boxes:
+        """What was found."""
+        return self.table.predicted.boxes[self.predicted_rows]
+
+    @property
+    def target(self) -> Boxes:
+        """What was there."""
+        return self.table.target.boxes[self.target_rows]
+
+
+@dataclass(frozen=True)
 class KittiObjectEvaluator:
     """The boxes of every frame; AP needs them all at once.
 
@@ -62,7 +98,7 @@ class KittiObjectEvaluator:
     protocol: str | ObjectRules = "kitti_2019"
     classes: Sequence[str | ObjectClass] = ()
     metrics: tuple[str, ...] = METRICS
-    records: tuple[FrameRecord, ...] = field(default=(), repr=False)
+    records: tuple[FrameRecord | FrameRow, ...] = field(default=(), repr=False)
 
     @property
     def rules(self) -> ObjectRules:
@@ -125,13 +161,14 @@ class KittiObjectEvaluator:
                     f"frame {record.key}", found="the frame twice", expected="every frame once",
                     do="Score each frame once.",
                 )  # fmt: skip
-        target, predicted = [r.target for r in records], [r.predicted for r in records]
-        return Scene(
-            tuple(record.key for record in records),
-            Boxes.concatenate(target), Boxes.concatenate(predicted),
-            np.array([len(boxes) for boxes in target], np.int64),
-            np.array([len(boxes) for boxes in predicted], np.int64),
-        )  # fmt: skip
+        first = records[0]
+        if isinstance(first, FrameRow):
+            keys = tuple(record.key for record in records)
+            same = all(isinstance(r, FrameRow) and r.table is first.table for r in records)
+            if same and keys == first.table.target.keys:  # all of one table: nothing to copy
+                return Scene.of(first.table.predicted, first.table.target)
+        target = BoxTable.of((record.key, record.target) for record in records)
+        return Scene.of(BoxTable.of((r.key, r.predicted) for r in records), target)
 
 
 def evaluate(scene: Scene, rules: ObjectRules) -> ObjectScores:
@@ -186,6 +223,12 @@ _NEEDED = {
     "ground": "no detection of the class has x, z, width and length",
     "box3d": "no detection of the class has a box in 3D",
 }
+
+
+def _ranges(counts: NDArray[np.int64]) -> list[slice]:
+    """Rows of each frame."""
+    ends = np.cumsum(counts).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _require_finite(where: str, values: Float) -> None:

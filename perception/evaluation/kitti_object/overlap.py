@@ -49,6 +49,12 @@ class Solid:
         """(N,) width times length; the product of two negative sides is positive."""
         return self.size[:, 1] * self.size[:, 2]
 
+    @property
+    def span(self) -> tuple[Float, Float]:
+        """(N,) least and largest x that the box reaches in any position around its centre."""
+        reach = np.hypot(self.size[:, 1], self.size[:, 2]) / 2
+        return self.bottom[:, 0] - reach, self.bottom[:, 0] + reach
+
 
 def image_overlap(first: Float, second: Float) -> Overlap:
     """Overlap of (P, 4) xyxy boxes of continuous coordinates."""

@@ -17,6 +17,7 @@ from perception.evaluation.kitti_object.overlap import (
     solid_overlap,
 )
 from perception.evaluation.kitti_object.protocol import Difficulty, ObjectClass, ObjectRules
+from perception.formats.kitti_object import BoxTable
 from perception.structures import Boxes, Float
 
 DONT_CARE = "dontcare"
@@ -31,6 +32,11 @@ class Scene:
     predicted: Boxes
     target_counts: Rows  # (F,) labels of each frame
     predicted_counts: Rows  # (F,)
+
+    @classmethod
+    def of(cls, predicted: BoxTable, target: BoxTable) -> Scene:
+        """From two tables of the same frames in the same order."""
+        return cls(target.keys, target.boxes, predicted.boxes, target.counts, predicted.counts)
 
     @cached_property
     def target_names(self) -> Names:
@@ -84,7 +90,7 @@ class Scene:
 
     def _overlapping(self, metric: str, lowest: float) -> tuple[Pairs, Pairs]:
         """Pairs of labels and detections, and of regions and detections, above `lowest`."""
-        rows = all_pairs(self.target_counts, self.predicted_counts)
+        rows = self._meeting(metric)
         region = self.target_names.is_any((DONT_CARE,))[rows[0]]
         overlap = self._overlap(metric, *rows)
         iou, share = overlap.iou, overlap.over_second
@@ -93,6 +99,19 @@ class Scene:
             Pairs(rows[0][close], rows[1][close], iou[close]),
             Pairs(rows[0][inside], rows[1][inside], share[inside]),
         )
+
+    def _meeting(self, metric: str) -> tuple[Rows, Rows]:
+        """Pairs that meet along x; most do not, and this is cheaper than their overlap."""
+        target, predicted = all_pairs(self.target_counts, self.predicted_counts)
+        if metric == "image":
+            (low, high), (low2, high2) = (
+                (boxes.xyxy[:, 0].copy(), boxes.xyxy[:, 2].copy())
+                for boxes in (self.target, self.predicted)
+            )
+        else:
+            (low, high), (low2, high2) = (solid.span for solid in self.solids)
+        meet = np.minimum(high[target], high2[predicted]) > np.maximum(low[target], low2[predicted])
+        return target[meet], predicted[meet]
 
     def mark_targets(
         self, kind: ObjectClass, level: Difficulty, rules: ObjectRules
