@@ -183,8 +183,15 @@ def frames_of_class(dataset: FrameDataset) -> list[list[int]]:
 
     Classes are the semantic ones, else the box classes, else not-road and road.
     """
+    from rich.console import Console
+    from rich.progress import track
+
     found: dict[int, list[int]] = {}
-    for index in range(len(dataset)):
+    console = Console(stderr=True)
+    for index in track(
+        range(len(dataset)), f"classes of {dataset.name}", console=console, transient=True,
+        disable=not console.is_terminal,
+    ):  # fmt: skip
         frame = dataset.frame(index)
         if "semantic" in dataset.tasks:
             present = np.flatnonzero(np.bincount(dataset.semantic_target(frame).ravel()))
