@@ -27,7 +27,8 @@ def run(words: Sequence[str]) -> int:
             "perception evaluate", found="no run=", expected="run=RUN",
             do="Give the folder that perception train printed.",
         )  # fmt: skip
-    from perception.report.run import print_metrics, write_report
+    from perception.runs.report import write_report
+    from perception.runs.terminal import print_metrics
 
     page, evaluation = write_report(
         Path(options["run"]), which=options.get("which"), device=options.get("device", "auto"),

@@ -38,9 +38,12 @@ def _train(config: DictConfig) -> int:
         print(f"interrupted; saved. Go on: perception train resume={stop}", file=sys.stderr)
         return 130
     if config.trainer.report:
-        from perception.report.run import write_report
+        from perception.runs.report import write_report
+        from perception.runs.terminal import print_metrics
 
-        print(f"report: {write_report(folder)}")
+        page, evaluation = write_report(folder)
+        print_metrics(evaluation)
+        print(f"report: {page}")
     else:
         print(f"run: {folder}")
     return 0

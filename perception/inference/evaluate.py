@@ -18,6 +18,7 @@ from perception.labels import LabelScheme
 from perception.structures import Boxes, Frame, Prediction
 
 SEMANTIC = Protocol("semantic/pooled_iou", 1, {"pooling": "pixels of all frames"})
+_PARTS = ("pre", "network", "post")
 ROAD_CATEGORIES = ("um", "umm", "uu")
 
 
@@ -27,6 +28,12 @@ class FrameScore:
 
     key: str
     scores: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the tasks that have a score; NaN without any."""
+        known = [v for v in self.scores.values() if not np.isnan(v)]
+        return float(np.mean(known)) if known else float("nan")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,29 @@ class SetEvaluation:
     semantic: Confusion | None = None
     boxes: KittiObjectEvaluator | None = None
     scheme: LabelScheme | None = None
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """By what each task was measured."""
+        road = (self.road.protocol,) if self.road else ()
+        boxes = (self.boxes.rules.protocol,) if self.boxes else ()
+        return (*road, *boxes, *((SEMANTIC,) if self.semantic else ()))
+
+    @property
+    def mean_timing(self) -> Timing:
+        """Mean over the frames; the first one, which warms up, is left out where there are more."""
+        kept = self.timing[1:] or self.timing
+        return Timing(*(float(np.mean([getattr(t, n) for t in kept] or [0.0])) for n in _PARTS))
+
+    def headline(self) -> dict[str, float]:
+        """The numbers that people quote."""
+        wanted = {"road/max_f1": "road MaxF1", "semantic/mean_iou": "mean IoU"}
+        found = {title: v for name, v in self.metrics().items() if (title := wanted.get(name))}
+        for name, value in self.metrics().items():
+            task, *rest = name.split("/")
+            if task == "boxes" and rest[1:] == ["moderate", "ap"]:
+                found[f"{rest[0]} AP, moderate"] = value
+        return found
 
     def metrics(self) -> dict[str, float]:
         """Flat numbers by "task/metric"; NaN where nothing was labelled."""
@@ -99,7 +129,7 @@ def evaluate_set(
             semantic = semantic.update(prediction.semantic.train_ids, frame.semantic.train_ids)
         if boxes and frame.boxes is not None and prediction.boxes is not None:
             boxes = boxes.update(frame.key, prediction.boxes, frame.boxes)
-        scores.append(FrameScore(frame.key, frame_scores(frame, prediction, scheme)))
+        scores.append(FrameScore(frame.key, frame_scores(frame, prediction, scheme, box_classes)))
         tick()
     return SetEvaluation(dataset, tuple(scores), tuple(timing), road, semantic, boxes, scheme)
 
@@ -146,7 +176,10 @@ def boxes_metrics(evaluator: KittiObjectEvaluator) -> dict[str, float]:
 
 
 def frame_scores(
-    frame: Frame, prediction: Prediction, scheme: LabelScheme | None
+    frame: Frame,
+    prediction: Prediction,
+    scheme: LabelScheme | None,
+    box_classes: Sequence[str] = (),
 ) -> dict[str, float]:
     """One number per task for ranking frames (not a benchmark's score)."""
     scores: dict[str, float] = {}
@@ -157,15 +190,23 @@ def frame_scores(
         one = one.update(prediction.semantic.train_ids, frame.semantic.train_ids)
         scores["semantic"] = one.compute().mean_iou
     if frame.boxes is not None and prediction.boxes is not None:
-        scores["boxes"] = boxes_f1(prediction.boxes, frame.boxes)
+        scores["boxes"] = boxes_f1(prediction.boxes, frame.boxes, box_classes)
     return scores
 
 
-def boxes_f1(predicted: Boxes, target: Boxes, *, score: float = 0.5, overlap: float = 0.5) -> float:
-    """F1 of confident boxes matched greedily within their class; NaN where there is nothing."""
+def boxes_f1(
+    predicted: Boxes,
+    target: Boxes,
+    classes: Sequence[str],
+    *,
+    score: float = 0.5,
+    overlap: float = 0.5,
+) -> float:
+    """F1 of confident boxes of `classes`, matched greedily; NaN where there is nothing."""
+    predicted, target = (b.replace(names=np.char.lower(b.names)) for b in (predicted, target))
     shown = predicted[predicted.score >= score]
     shown = shown[np.argsort(-shown.score, kind="stable")]
-    wanted = target[~target.ignore & np.isin(target.names, np.unique(predicted.names))]
+    wanted = target[~target.ignore & np.isin(target.names, np.char.lower(classes))]
     free = np.ones(len(wanted), bool)
     hits = 0
     for box, name in zip(shown.xyxy, shown.names, strict=True):

@@ -35,7 +35,7 @@ def load(
     Raises:
         PerceptionError: no run there, or its checkpoint does not fit its configuration.
     """
-    folder, path = _checkpoint(Path(run), which)
+    folder, path = find_checkpoint(Path(run), which)
     config = merge_overrides(read_config(folder), overrides)
     state = checkpoint.load(path)
     model = build_model(config)
@@ -46,8 +46,8 @@ def load(
     return model
 
 
-def _checkpoint(run: Path, which: str | None) -> tuple[Path, Path]:
-    """(folder of the run, checkpoint file)."""
+def find_checkpoint(run: Path, which: str | None = None) -> tuple[Path, Path]:
+    """(folder of the run, checkpoint file); `run` is a folder or a checkpoint in it."""
     if run.is_file():
         return run.parent, run
     names = [which] if which else CHECKPOINTS

@@ -133,7 +133,8 @@ def _part(part: Part) -> dict[str, Any]:
             entries = [(name, "rgb({},{},{})".format(*color)) for name, color in part.entries]
             return {"kind": "legend", "entries": entries}
         case Text():
-            return {"kind": "text", "text": part.text, "warning": part.warning}  # fmt: skip
+            return {"kind": "text", "text": part.text, "warning": part.warning,
+                    "code": part.code}  # fmt: skip
 
 
 def _chart(part: Lines | Matrix) -> dict[str, Any]:

@@ -118,10 +118,11 @@ class Legend:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `warning` makes it stand out."""
+    """A paragraph; `warning` makes it stand out, `code` keeps lines and spaces."""
 
     text: str
     warning: bool = False
+    code: bool = False
 
 
 Part = Table | Lines | Matrix | Pictures | Legend | Figures | Text

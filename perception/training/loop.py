@@ -83,7 +83,7 @@ def train(config: DictConfig) -> Path:
                 if run.step % config.trainer.log_every == 0 or run.step == total:
                     run.logger.numbers(run.step, {**report, **progress.rate()}, kind="train")
                 every = config.trainer.evaluate_every
-                if every and run.step % every == 0 and run.step < total:
+                if every and (run.step % every == 0 or run.step == total):
                     with progress.paused("evaluating"):
                         look(run)
                 due = run.step % config.trainer.checkpoint_every == 0 or run.step == total
