@@ -15,6 +15,7 @@ from perception.models.weights import load_weights, published_file, read_weights
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
 OUTPUT_STRIDES = (8, 16, 32)
+STAGES = ("s2", "s4", "s8", "s16", "s32")
 
 
 class Encoder(nn.Module, ABC):
@@ -117,13 +118,32 @@ class Encoder(nn.Module, ABC):
         return type(self).__name__
 
 
-def stage_slices(layers: nn.Sequential, ends: dict[int, str]) -> dict[str, Sequence[nn.Module]]:
-    """The layers of each stage, given the index of the last layer of each."""
-    starts = [0, *(end + 1 for end in ends)]
-    return {
-        name: list(layers)[start : end + 1]
-        for start, (end, name) in zip(starts, ends.items(), strict=False)
-    }
+class SequentialEncoder(Encoder):
+    """An encoder whose layers follow one another in `features`, some of them named in `taps`."""
+
+    features: nn.Sequential
+    taps: dict[int, str]  # index in `features` -> name of its output: a stage, or another tap
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """The outputs named in `taps`."""
+        features = {}
+        for i, layer in enumerate(self.features):
+            image = layer(image)
+            if i in self.taps:
+                features[self.taps[i]] = image
+            if i == max(self.taps):
+                break
+        return features
+
+    def stages(self) -> dict[str, Sequence[nn.Module]]:
+        """The layers of each stage."""
+        stages: dict[str, Sequence[nn.Module]] = {}
+        start = 0
+        for end, name in self.taps.items():
+            if name in STAGES:
+                stages[name] = list(self.features)[start : end + 1]
+                start = end + 1
+        return stages
 
 
 def check_output_stride(stride: int) -> None:

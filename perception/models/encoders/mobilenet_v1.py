@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from perception.models.encoders.base import Dilation, Encoder, stage_slices
+from perception.models.encoders.base import Dilation, SequentialEncoder
 from perception.models.layers import Padding, conv_bn
 
 BLOCKS = (  # channels, stride
     (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1), (512, 1), (512, 1),
     (512, 1), (512, 1), (1024, 2), (1024, 1),
 )  # fmt: skip
-_ENDS = {1: "s2", 3: "s4", 5: "s8", 11: "s16", 13: "s32"}  # index in `features` -> stage
+TAPS = {1: "s2", 3: "s4", 5: "s8", 11: "s16", 13: "s32"}  # index in `features` -> stage
 
 
-class MobileNetV1(Encoder):
+class MobileNetV1(SequentialEncoder):
     """Thirteen separable blocks; nobody publishes PyTorch weights under an agreed name.
 
     Args:
@@ -42,7 +41,7 @@ class MobileNetV1(Encoder):
         imagenet_head: bool = False,
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.taps = width, TAPS
         dilation = Dilation(output_stride)
         channels = max(8, int(32 * width))
         stride, _ = dilation.step(2)
@@ -55,29 +54,16 @@ class MobileNetV1(Encoder):
             layers.append(SeparableBlock(channels, out_channels, stride=stride, dilation=rate,
                                          padding=padding))  # fmt: skip
             channels = out_channels
-            if name := _ENDS.get(len(layers) - 1):
+            if name := self.taps.get(len(layers) - 1):
                 self.channels[name], self.strides[name] = channels, dilation.stride
         self.features = nn.Sequential(*layers)
         if imagenet_head:
             self.classifier = nn.Linear(channels, 1000)
         self._finish(weights, freeze, frozen_batch_norm)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features `s2` to `s32`."""
-        features = {}
-        for i, layer in enumerate(self.features):
-            image = layer(image)
-            if i in _ENDS:
-                features[_ENDS[i]] = image
-        return features
-
     def classify(self, image: Tensor) -> Tensor:
         """(N, 1000) ImageNet class scores of normalised images; needs `imagenet_head`."""
         return self.classifier(self.features(image).mean((2, 3)))
-
-    def stages(self) -> dict[str, Sequence[nn.Module]]:
-        """The layers of each stage."""
-        return stage_slices(self.features, _ENDS)
 
     def _describe(self) -> str:
         return f"MobileNetV1 of width {self.width}"

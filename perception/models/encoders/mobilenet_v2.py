@@ -5,22 +5,21 @@ Module names equal torchvision's, so its files load. 17 blocks, as in the paper'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from perception.models.encoders.base import Dilation, Encoder, stage_slices
+from perception.models.encoders.base import Dilation, SequentialEncoder
 from perception.models.layers import Padding, conv2d, conv_bn
 
 BLOCKS = (  # expansion, channels, blocks, stride of the first
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
     (6, 320, 1, 1),
 )  # fmt: skip
-_ENDS = {1: "s2", 3: "s4", 6: "s8", 13: "s16", 17: "s32"}  # index in `features` -> stage
+TAPS = {1: "s2", 3: "s4", 6: "s8", 13: "s16", 17: "s32"}  # index in `features` -> stage
 
 
-class MobileNetV2(Encoder):
+class MobileNetV2(SequentialEncoder):
     """The encoder up to the last bottleneck; skips are the blocks' outputs (24 channels at s4).
 
     Args:
@@ -47,7 +46,7 @@ class MobileNetV2(Encoder):
         super().__init__()
         if width == 1.0:
             self.url = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"
-        self.width = width
+        self.width, self.taps = width, TAPS
         dilation = Dilation(output_stride)
         channels = make_divisible(32 * width)
         stride, _ = dilation.step(2)
@@ -61,7 +60,7 @@ class MobileNetV2(Encoder):
                 layers.append(InvertedResidual(channels, out_channels, expansion=expansion,
                               stride=stride, dilation=rate, padding=padding))  # fmt: skip
                 channels = out_channels
-                if name := _ENDS.get(len(layers) - 1):
+                if name := self.taps.get(len(layers) - 1):
                     self.channels[name], self.strides[name] = channels, dilation.stride
         if imagenet_head:
             last = make_divisible(1280 * max(1.0, width))
@@ -70,24 +69,9 @@ class MobileNetV2(Encoder):
         self.features = nn.Sequential(*layers)
         self._finish(weights, freeze, frozen_batch_norm)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Features `s2` to `s32`."""
-        features = {}
-        for i, layer in enumerate(self.features):
-            image = layer(image)
-            if i in _ENDS:
-                features[_ENDS[i]] = image
-            if i == max(_ENDS):
-                break
-        return features
-
     def classify(self, image: Tensor) -> Tensor:
         """(N, 1000) ImageNet class scores of normalised images; needs `imagenet_head`."""
         return self.classifier(self.features(image).mean((2, 3)))
-
-    def stages(self) -> dict[str, Sequence[nn.Module]]:
-        """The layers of each stage."""
-        return stage_slices(self.features, _ENDS)
 
     def _describe(self) -> str:
         return f"MobileNetV2 of width {self.width}"

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.errors import PerceptionError
-from perception.models.encoders.base import Dilation, Encoder
+from perception.models.encoders.base import STAGES, Dilation, Encoder
 from perception.models.layers import conv2d
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # per layer
 _PUBLISHED = {18: "resnet18-f37072fd", 34: "resnet34-b627a593", 50: "resnet50-0676ba61",
               101: "resnet101-63fe2227"}  # fmt: skip
-_STAGES = ("s4", "s8", "s16", "s32")
 
 
 class ResNet(Encoder):
@@ -66,7 +65,7 @@ class ResNet(Encoder):
                 layer.append(block(channels, 64 * 2**i, stride, rate, dilation.rate))
                 channels = 64 * 2**i * block.expansion
             layers.append(layer)
-            self.channels[_STAGES[i]], self.strides[_STAGES[i]] = channels, dilation.stride
+            self.channels[STAGES[i + 1]], self.strides[STAGES[i + 1]] = channels, dilation.stride
         self.layer1, self.layer2, self.layer3, self.layer4 = layers
         if imagenet_head:
             self.fc = nn.Linear(channels, 1000)
@@ -88,7 +87,7 @@ class ResNet(Encoder):
         """The layers of each stage."""
         layers = (self.layer1, self.layer2, self.layer3, self.layer4)
         return {"s2": (self.conv1, self.bn1)} | {
-            name: (layer,) for name, layer in zip(_STAGES, layers, strict=True)
+            name: (layer,) for name, layer in zip(STAGES[1:], layers, strict=True)
         }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.errors import PerceptionError
-from perception.models.encoders.base import Dilation, Encoder, stage_slices
+from perception.models.encoders.base import STAGES, Dilation, SequentialEncoder
 
 LAYERS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _FULLY_CONNECTED = {
@@ -22,10 +22,9 @@ _FULLY_CONNECTED = {
     "classifier.3.weight": (4096, 4096, 1, 1),
     "classifier.6.weight": (1000, 4096, 1, 1),
 }
-_STAGES = ("s2", "s4", "s8", "s16", "s32")
 
 
-class VGG16(Encoder):
+class VGG16(SequentialEncoder):
     """Stages `s2` to `s32` are pool1 to pool5; taps `conv4_3` (stride 8) and `conv5_3` (16).
 
     Args:
@@ -64,9 +63,7 @@ class VGG16(Encoder):
             )  # fmt: skip
         self.unused_keys = ("classifier.6.",) if fc7 else ("classifier.",)
         self.input_padding = input_padding
-        self.features, self._ends, self._taps = self._layers(
-            batch_norm, ceil, Dilation(output_stride)
-        )
+        self.features, self.taps = self._layers(batch_norm, ceil, Dilation(output_stride))
         if fc7:
             self.channels["fc7"], self.strides["fc7"] = 4096, 32
             self.classifier = _classifier(dropout, padding=0 if input_padding else 3)
@@ -77,14 +74,11 @@ class VGG16(Encoder):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Features `s2` to `s32`, `conv4_3`, `conv5_3`, and `fc7` where it was asked for."""
-        features = {}
-        x = F.pad(image, [self.input_padding - 1] * 4) if self.input_padding else image
-        for i, layer in enumerate(self.features):
-            x = layer(x)
-            if name := self._ends.get(i) or self._taps.get(i):
-                features[name] = x
+        if self.input_padding:
+            image = F.pad(image, [self.input_padding - 1] * 4)
+        features = super().forward(image)
         if "fc7" in self.channels:
-            features["fc7"] = self.classifier(x)
+            features["fc7"] = self.classifier(features["s32"])
         return features
 
     def classify(self, image: Tensor) -> Tensor:
@@ -93,7 +87,7 @@ class VGG16(Encoder):
 
     def stages(self) -> dict[str, Sequence[nn.Module]]:
         """The layers of each stage."""
-        stages = stage_slices(self.features, self._ends)
+        stages = super().stages()
         if "fc7" in self.channels:
             stages["fc7"] = list(self.classifier)
         return stages
@@ -109,12 +103,12 @@ class VGG16(Encoder):
 
     def _layers(
         self, batch_norm: bool, ceil: bool, dilation: Dilation
-    ) -> tuple[nn.Sequential, dict[int, str], dict[int, str]]:
-        """The layers, and which of them end a stage or are a tap."""
+    ) -> tuple[nn.Sequential, dict[int, str]]:
+        """The layers, and which of them end a stage or are another tap."""
         layers: list[nn.Module] = []
-        ends, taps = {}, {}
+        taps = {}
         before = 3
-        for number, (sizes, stage) in enumerate(zip(LAYERS, _STAGES, strict=True), 1):
+        for number, (sizes, stage) in enumerate(zip(LAYERS, STAGES, strict=True), 1):
             for channels in sizes:
                 rate = dilation.rate
                 layers.append(nn.Conv2d(before, channels, 3, padding=rate, dilation=rate))
@@ -131,9 +125,9 @@ class VGG16(Encoder):
                 nn.MaxPool2d(2, 2, ceil_mode=ceil) if stride == 2
                 else nn.MaxPool2d(3, 1, padding=1)
             )  # fmt: skip
-            ends[len(layers) - 1] = stage
+            taps[len(layers) - 1] = stage
             self.channels[stage], self.strides[stage] = before, dilation.stride
-        return nn.Sequential(*layers), ends, taps
+        return nn.Sequential(*layers), taps
 
 
 def _classifier(dropout: float, *, padding: int) -> nn.Sequential:
