@@ -1,9 +1,4 @@
-"""Who matches whom: the benchmark's greedy assignment, for all frames and thresholds at once.
-
-Within a frame labels take their turn in file order, and each picks one detection that is still
-free. Labels whose candidates nobody else wants do not influence each other, so they all pick in
-the first turn; only the others wait for their turn within the frame.
-"""
+"""Who matches whom, for all frames and thresholds at once: labels pick detections in file order."""
 
 from __future__ import annotations
 
@@ -11,12 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from perception.evaluation.assignment import Mask, Rows, assign
 from perception.structures import Float
-
-Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -67,9 +59,9 @@ def collect(pairs: Pairs, frame: Rows, marks: Marks, score: Float) -> Pairs:
     """
     pairs = candidates(pairs, marks)
     preferred = np.lexsort((-score[pairs.predicted], pairs.target))
-    matches = _assign(pairs[preferred], frame, np.zeros((len(preferred), 1), bool))
-    hit = matches.taken[:, 0] & is_true(matches.pairs, marks)
-    return matches.pairs[hit]
+    pairs = pairs[preferred]
+    taken = assign(pairs.target, pairs.predicted, frame, np.zeros((len(preferred), 1), bool))
+    return pairs[taken[:, 0] & is_true(pairs, marks)]
 
 
 def match(pairs: Pairs, frame: Rows, marks: Marks, score: Float, thresholds: Float) -> Matches:
@@ -85,7 +77,8 @@ def match(pairs: Pairs, frame: Rows, marks: Marks, score: Float, thresholds: Flo
     pairs = pairs[preferred]
     if thresholds.ndim == 2:
         thresholds = thresholds[frame[pairs.target]]
-    return _assign(pairs, frame, score[pairs.predicted, None] < thresholds)
+    left_out = score[pairs.predicted, None] < thresholds
+    return Matches(pairs, assign(pairs.target, pairs.predicted, frame, left_out))
 
 
 @dataclass(frozen=True)
@@ -125,37 +118,3 @@ def candidates(pairs: Pairs, marks: Marks) -> Pairs:
 def is_true(pairs: Pairs, marks: Marks) -> Mask:
     """(P,) pairs that are true positives when assigned; others are neither right nor wrong."""
     return marks.valid[pairs.target] & marks.valid_predicted[pairs.predicted]
-
-
-def _assign(pairs: Pairs, frame: Rows, left_out: Mask) -> Matches:
-    """Lets the labels pick in turn; `pairs` are grouped by label, best candidate first.
-
-    `left_out`: (P, T) pairs whose detection does not take part.
-    """
-    taken = np.zeros_like(left_out)
-    if not len(taken):
-        return Matches(pairs, taken)
-    labels, label, choices = np.unique(pairs.target, return_inverse=True, return_counts=True)
-    _, first, detection = np.unique(pairs.predicted, return_index=True, return_inverse=True)
-    busy = left_out[first]  # (detections, T)
-    found = np.zeros((len(labels), left_out.shape[1]), bool)
-    wish = np.arange(len(label)) - np.repeat(np.cumsum(choices) - choices, choices)
-    step = _turns(label, detection, frame[labels])[label] * (wish.max() + 1) + wish
-    order = np.argsort(step, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(step[order])) + 1):
-        # In one step every label and every detection occurs once.
-        take = ~(found[label[rows]] | busy[detection[rows]])
-        taken[rows] = take
-        found[label[rows]] |= take
-        busy[detection[rows]] |= take
-    return Matches(pairs, taken)
-
-
-def _turns(label: Rows, detection: Rows, frame: Rows) -> Rows:
-    """When each label picks: 0 when no other label has its candidates, else in order, from 1."""
-    contested = np.bincount(detection)[detection] > 1
-    waits = np.bincount(label, weights=contested) > 0
-    turns = np.zeros(len(frame), np.int64)
-    waiting = frame[waits]
-    turns[waits] = np.arange(len(waiting)) - np.searchsorted(waiting, waiting) + 1
-    return turns
