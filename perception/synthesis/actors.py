@@ -65,7 +65,7 @@ def _parked(crowd: _Crowd) -> None:
             continue
         fill = rng.uniform(0.3, 0.95)
         d = road.right - width / 2 if side > 0 else road.left + width / 2
-        s = float(rng.uniform(1.5, 8))
+        s = float(rng.uniform(3.5, 9.5))
         while s < 75:
             if rng.random() < fill and road.near_side(s, 3.0) is None:
                 kind = "van" if rng.random() < 0.12 else "car"

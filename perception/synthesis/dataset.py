@@ -11,6 +11,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -122,6 +123,11 @@ def _made(out: Path, request: Request, workers: int) -> Iterator[str]:
     with ProcessPoolExecutor(min(workers, request.frames), context, _quiet) as pool:
         try:
             yield from pool.map(make, range(request.frames), chunksize=4)
+        except BrokenProcessPool as error:
+            raise PerceptionError(
+                "--workers", found="a worker process that was killed", expected="all of them alive",
+                do="Is the memory full? Use fewer workers.",
+            ) from error  # fmt: skip
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

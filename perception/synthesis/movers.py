@@ -52,7 +52,7 @@ def placed(points: Float, actor: Actor) -> Float:
 def paint_vehicle(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, dim: float) -> None:
     """Paints one vehicle; `dim` < 1 when it stands in shadow."""
     solid = solid_of(actor)
-    palette = solids.palette(np.random.default_rng([actor.seed, 3]))
+    palette = solids.palette(actor.seed)
     anchors = placed(np.array([p.anchor for p in solid.parts]), actor)
     order = np.argsort(-np.hypot(anchors[:, 0], anchors[:, 2]), kind="stable")
     for index in order:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from random import Random
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def paint_prop(stage: Stage, prop: Prop) -> None:
     """Paints one prop and ends its element (a sign and its pole are two)."""
     if stage.outside(prop):
         return
-    rng = np.random.default_rng([prop.seed, 5])
+    rng = Random(prop.seed)  # numpy's takes ten times as long to set up
     if prop.kind in ("building", "house"):
         _building(stage, prop, rng)
     elif prop.kind in ("tree", "bush"):
@@ -104,15 +105,15 @@ def paint_prop(stage: Stage, prop: Prop) -> None:
 # ------------------------------------------------------------------------------ buildings
 
 
-def _building(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
+def _building(stage: Stage, prop: Prop, rng: Random) -> None:
     near, far = prop.near, prop.far
     house = prop.kind == "house"
-    deep = float(rng.uniform(7, 11)) * prop.side
+    deep = rng.uniform(7, 11) * prop.side
     storeys = min(max(round(prop.height / 3.1), 1), textures.STOREYS)
     length = math.hypot(far[0] - near[0], far[1] - near[1])
     bays = min(max(round(length / 3.2), 2), textures.BAYS)
-    style, first = int(rng.integers(textures.FACADES)), int(rng.integers(textures.BAYS))
-    base = np.clip(np.array(_WALLS[int(rng.integers(len(_WALLS)))]) + rng.normal(0, 6, 3), 0, 255)
+    style, first = rng.randrange(textures.FACADES), rng.randrange(textures.BAYS)
+    base = np.array([min(max(c + rng.gauss(0, 6), 0.0), 255.0) for c in rng.choice(_WALLS)])
     trim = np.array((232, 230, 224)) if rng.random() < 0.7 else base * 0.6
     glass = np.array(_GLASS) * 0.5 + 0.4 * stage.shader.horizon
     colors = np.array([base, glass, trim])
@@ -129,7 +130,7 @@ def _building(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
     window = textures.facade_window(storeys, bays, first)
     stage.wall(near, far, prop.height, texture, colors, front, window)
     if house:
-        _roof(stage, prop, deep, _ROOFS[int(rng.integers(len(_ROOFS)))], base, end)
+        _roof(stage, prop, deep, rng.choice(_ROOFS), base, end)
     else:
         _cornice(stage, prop, behind, trim, end, front)
     stage.canvas.finish("building")
@@ -169,13 +170,13 @@ def _roof(stage: Stage, prop: Prop, deep: float, rgb: Color, wall: Float, end: f
 # -------------------------------------------------------------------------------- plants
 
 
-def _tree(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
+def _tree(stage: Stage, prop: Prop, rng: Random) -> None:
     x, z = prop.near
     if z < 1.5:
         return
     bush = prop.kind == "bush"
-    wide = prop.height * float(rng.uniform(0.9, 1.5) if bush else rng.uniform(0.58, 0.85))
-    base = 0.0 if bush else prop.height * float(rng.uniform(0.2, 0.32))
+    wide = prop.height * (rng.uniform(0.9, 1.5) if bush else rng.uniform(0.58, 0.85))
+    base = 0.0 if bush else prop.height * rng.uniform(0.2, 0.32)
     if not bush:
         trunk = 0.011 * prop.height + 0.04
         near = trunk * stage.camera.focal / z > 2  # wide enough for two tones
@@ -186,12 +187,14 @@ def _tree(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
                               [x + high + shift, -base * 1.6, z],
                               [x - high + shift, -base * 1.6, z]])  # fmt: skip
             stage.quad(shape, (104, 84, 66), tone * stage.bright)
-    shade, opacity = textures.crown(int(rng.integers(textures.CROWNS)))
+    shade, opacity = textures.crown(rng.randrange(textures.CROWNS))
     corners = np.array([[x - wide / 2, -prop.height, z], [x + wide / 2, -base * 0.8, z]])
     box, _ = stage.camera.project(corners)
-    green = np.array([[80, 108, 46]]) + rng.normal(0, 7, 3) + rng.uniform(-14, 16) * np.array(
-        [1.6, 0.9, 0.2])  # fmt: skip
-    matrix = stage.shader.matrix(np.clip(green, 20, 255) * 2, stage.bright, z)
+    warm = rng.uniform(-14, 16)
+    green = np.array([[
+        max(c + w * warm + rng.gauss(0, 7), 20.0) for c, w in ((80, 1.6), (108, 0.9), (46, 0.2))
+    ]])  # fmt: skip
+    matrix = stage.shader.matrix(green * 2, stage.bright, z)
     stage.canvas.sprite(box, shade, opacity, matrix)
     stage.canvas.finish("vegetation")
 
@@ -255,7 +258,7 @@ def _fence(stage: Stage, prop: Prop) -> None:
 # --------------------------------------------------------------------------------- poles
 
 
-def _pole(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
+def _pole(stage: Stage, prop: Prop, rng: Random) -> None:
     x, z = prop.near
     if z < 1.5 or prop.height * stage.camera.focal / z < _LOWEST:
         return
@@ -305,13 +308,13 @@ def _disc(x: float, y: float, z: float, radius: float, corners: int, turn: float
                      np.full(corners, z)], axis=1)  # fmt: skip
 
 
-def _sign(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
+def _sign(stage: Stage, prop: Prop, rng: Random) -> None:
     x, z = prop.near
     z -= 0.08
     y = -prop.height + 0.1
     red, white, blue, yellow = (190, 30, 34), (238, 238, 234), (30, 78, 160), (242, 192, 40)
     black = (30, 30, 32)
-    kind = int(rng.integers(7))
+    kind = rng.randrange(7)
     plates: Sequence[tuple[Float, tuple[int, int, int]]] = {
         0: [(_disc(x, y, z, 0.37, 16), red), (_disc(x, y, z, 0.28, 16), white),
             (_bar_on(x - 0.07, y, z, 0.045, 0.13), black),
@@ -334,12 +337,12 @@ def _bar_on(x: float, y: float, z: float, half_width: float, half_height: float)
     return np.array([[left, low, z], [right, low, z], [right, high, z], [left, high, z]])
 
 
-def _traffic_light(stage: Stage, prop: Prop, rng: np.random.Generator) -> None:
+def _traffic_light(stage: Stage, prop: Prop, rng: Random) -> None:
     x, z = prop.near
     z -= 0.1
     top = prop.height + 0.1
     stage.quad(upright((x - 0.18, z), (x + 0.18, z), top - 0.98, top), (30, 32, 34), stage.bright)
-    on = int(rng.integers(3))
+    on = rng.randrange(3)
     for index, rgb in enumerate(((255, 50, 40), (255, 190, 60), (70, 240, 130))):
         gain = 1.0 if index == on else 0.22 * stage.bright
         stage.quad(_disc(x, -top + 0.18 + 0.31 * index, z, 0.12, 12), rgb, gain)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
@@ -353,10 +354,11 @@ _PAINTS = (
 _CARGO = ((232, 232, 228), (220, 222, 226), (186, 60, 44), (52, 92, 150), (206, 188, 60))
 
 
-def palette(rng: np.random.Generator) -> Float:
+def palette(seed: int) -> Float:
     """(10, 3) RGB of the paints of one vehicle."""
     colors = np.zeros((10, 3))
-    colors[PAINT] = np.array(_PAINTS[int(rng.integers(len(_PAINTS)))]) + rng.normal(0, 5, 3)
+    rng = Random(seed)
+    colors[PAINT] = [c + rng.gauss(0, 5) for c in rng.choice(_PAINTS)]
     colors[GLASS] = (38, 46, 54)
     colors[TYRE] = (26, 26, 28)
     colors[RIM] = (150, 152, 156) if rng.random() < 0.8 else (60, 62, 66)
@@ -364,6 +366,6 @@ def palette(rng: np.random.Generator) -> Float:
     colors[LAMP_FRONT] = (226, 228, 224)
     colors[PLATE] = (224, 222, 206)
     colors[TRIM] = (36, 37, 40)
-    colors[CARGO] = _CARGO[int(rng.integers(len(_CARGO)))]
+    colors[CARGO] = rng.choice(_CARGO)
     colors[SHADE] = (18, 18, 20)
     return np.clip(colors, 0, 255)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +131,35 @@ def test_wrong_options_are_one_clear_line(
     assert main(["synthesize", str(tmp_path / "out"), *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["synthesize", str(tmp_path), "--frames", "1", "--size", "208x64", "--workers", "1"]
+    assert main(words) == 0
+    before = digests(tmp_path)
+
+    def full(path: Path, _: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    capsys.readouterr()
+    assert main([*words, "--seed", "1", "--overwrite"]) == 1
+    message = capsys.readouterr().err
+    assert "No space left on device" in message
+    assert message.count("\n") == 1
+    assert digests(tmp_path) == before
+
+
+def test_an_output_that_is_a_file_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+
+    assert main(["synthesize", str(tmp_path / "out"), "--frames", "1", "--workers", "1"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_the_command_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
