@@ -163,7 +163,7 @@ def _cell(value: Cell, kind: Kind) -> dict[str, Any]:
     number = isinstance(value, (int, float, np.number)) and math.isfinite(value)
     share = None
     if kind == "percent" and number:
-        share = f"{100 * min(max(float(value), 0.0), 1.0):.1f}"  # type: ignore[arg-type]
+        share = f"{min(max(float(value), 0.0), 1.0):.4f}"  # type: ignore[arg-type]
     return {"kind": kind, "text": show(value, kind), "share": share,
             "sort": value if number and kind != "text" else None}  # fmt: skip
 

@@ -51,8 +51,8 @@ def matrix_svg(chart: Matrix) -> str:
     margin = 12 + 6.4 * max((len(name) for name in (*chart.rows, *chart.columns)), default=1)
     width = margin + cell * len(chart.columns) + 8
     height = margin + cell * len(chart.rows) + 26
-    out = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-           f'aria-label="{escape(chart.title)}">']  # fmt: skip
+    out = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{1.15 * width:.0f}px" '
+           f'role="img" aria-label="{escape(chart.title)}">']  # fmt: skip
     for j, name in enumerate(chart.columns):
         x = margin + cell * (j + 0.5) + 4
         out.append(f'<text transform="translate({x:.1f} {margin - 8:.1f}) rotate(-60)">'

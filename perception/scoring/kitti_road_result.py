@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
+import math
+from collections.abc import Iterable, Mapping
 
 from perception.evaluation.kitti_road import RoadCounts, RoadScores
 from perception.evaluation.kitti_road.protocol import THRESHOLDS
@@ -61,13 +60,19 @@ def road_curves(scores: Mapping[str, RoadScores]) -> Section:
         Series(name, THRESHOLDS, one.curve.f1, (one.best_threshold, one.max_f1))
         for name, one in scores.items()
     )
-    low = min((float(np.nanmin(one.curve.precision)) for one in scores.values()), default=0.0)
     return Section("Curves", (
         Lines("Precision over recall", "recall", "precision", precision_recall, (0, 1),
-              (max(0.0, min(0.9, low)), 1), "The dot is the threshold with the best F1."),
+              (_lowest(scores.values()), 1), "The dot is the threshold with the best F1."),
         Lines("F1 over the threshold", "confidence threshold", "F1", threshold, (0, 1), (0, 1),
               "A broad plateau means that the threshold hardly matters."),
     ))  # fmt: skip
+
+
+def _lowest(scores: Iterable[RoadScores]) -> float:
+    """Lower end of the precision axis: what happens up to 95 % of recall fills the chart."""
+    shown = [one.curve.precision[one.curve.recall <= 0.95] for one in scores]
+    least = min((float(values.min()) for values in shown if values.size), default=1.0)
+    return 0.0 if math.isnan(least) else max(0.0, math.floor(10 * least - 1) / 10)
 
 
 def _suspicions(counts: Mapping[str, RoadCounts]) -> list[str]:

@@ -33,7 +33,8 @@ def write_page(
     protocol = outcome.benchmark.protocol
     facts = {"protocol": f"{protocol.name}, version {protocol.version}",
              "images": f"{len(outcome.jobs):,}",
-             **{k: _fact(v) for k, v in protocol.parameters.items()}}  # fmt: skip
+             **{k.replace("_", " "): _fact(v) for k, v in protocol.parameters.items()
+                if v is not None}}  # fmt: skip
     sections = (_numbers(outcome, intervals), *outcome.result.sections, *_images(outcome, worst))
     text = render(f"Scores: {protocol.name}", sections, facts=facts)
     write_text(path, text)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from perception.errors import PerceptionError
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.semantic import Confusion, class_iou, nan_mean
+from perception.files import find_image, read_image
 from perception.labels import IGNORE_INDEX, LabelMap, LabelScheme, load_map, load_scheme
 from perception.report.parts import Panel
 from perception.scoring.benchmark import Benchmark, Result
@@ -44,6 +45,7 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
     pred_ids: Ids = "label"
     gt_suffix: str = ".png"
     pred_suffix: str = ".png"
+    images: str | Path | None = None  # photographs of the same names, for the page
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
@@ -59,6 +61,12 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
             dest="merge_by",
             metavar="NAME",
             help="score merged classes: a name or file of datasets/merges",
+        )
+        parser.add_argument(
+            "--images",
+            type=Path,
+            metavar="DIR",
+            help="photographs of the same names, shown on the page",
         )
         for side in ("gt", "pred"):
             parser.add_argument(
@@ -191,7 +199,9 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
         """Label, prediction, errors, in the colours of the scored table."""
         target, predicted = self._read(job)
         back = self.scored.train_to_id
-        return semantic_panels(self.scored, back[target], back[predicted])
+        path = find_image(Path(self.images), job.key) if self.images else None
+        photo = None if path is None else read_image(path)
+        return semantic_panels(self.scored, back[target], back[predicted], photo)
 
 
 def sparse(table: NDArray[np.int64]) -> list[list[int]]:

@@ -53,7 +53,7 @@ def test_text_of_users_is_escaped(page):
 
 
 def test_numbers_are_shown_as_percentages_and_gaps_as_dashes(page):
-    assert '<td class="percent" data-v="0.5" style="--v:50.0%">50.00</td>' in page
+    assert '<td class="percent" data-v="0.5" style="--v:0.5000">50.00</td>' in page
     assert '<td class="count" data-v="12345">12,345</td>' in page
     assert '<td class="percent">–</td>' in page
     assert "40.00 to 60.00" in page
