@@ -75,10 +75,8 @@ def _named(outcome: StoredOutcome) -> str:
 def _print(
     first: StoredOutcome, second: StoredOutcome, found: dict[str, Difference], draws: int
 ) -> None:
-    from rich.console import Console
-
     from perception.report.parts import Column, Table
-    from perception.report.terminal import rich_table
+    from perception.report.terminal import console, rich_table
 
     rows = tuple(
         (name, d.first, d.second, f"{100 * d.value:+.2f}",
@@ -90,4 +88,4 @@ def _print(
                Column("difference"), Column("95 % interval"), Column("p", "number"),
                Column("verdict", "number"))  # fmt: skip
     note = f"{len(first.keys)} images, {draws} paired draws, {first.benchmark.protocol.name}"
-    Console(highlight=False).print(rich_table(Table(columns, rows, note=note)))
+    console().print(rich_table(Table(columns, rows, note=note)))

@@ -59,23 +59,21 @@ def run(args: argparse.Namespace) -> int:
 
 def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
     """The benchmark's tables, its intervals and its warnings, on the terminal."""
-    from rich.console import Console
+    from perception.report.parts import Column, Table
+    from perception.report.terminal import console, rich_table
 
-    console = Console(highlight=False)
-    protocol = outcome.benchmark.protocol
-    console.print(
-        f"[bold]{protocol.name}[/] version {protocol.version}, {len(outcome.jobs)} images"
-    )
-    from perception.report.terminal import rich_table
-
+    shown, protocol = console(), outcome.benchmark.protocol
+    shown.print(f"{protocol.name} version {protocol.version}, {len(outcome.jobs)} images",
+                style="bold")  # fmt: skip
     for table in outcome.result.tables:
-        console.print(rich_table(table))
-    for name, (low, high) in intervals.items():
-        value = 100 * outcome.result.headline[name]
-        console.print(f"{name}: {value:.2f}, 95 % of resampled sets within "
-                      f"{100 * low:.2f} and {100 * high:.2f}")  # fmt: skip
+        shown.print(rich_table(table))
+    if intervals:
+        rows = tuple((name, outcome.result.headline[name], low, high)
+                     for name, (low, high) in intervals.items())  # fmt: skip
+        columns = (Column("", "text"), Column("score"), Column("from"), Column("to"))
+        shown.print(rich_table(Table(columns, rows, "95 % of resampled sets of images")))
     for note in outcome.result.notes:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]note[/] {note}")
+        print(f"note: {note}", file=sys.stderr)
 
 
 class _BenchmarkParser(argparse.ArgumentParser):

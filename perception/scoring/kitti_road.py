@@ -200,13 +200,14 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
     def panels(self, job: RoadJob) -> tuple[Panel, ...]:
         """Label, confidence, and where they differ at confidence 0.5; in the protocol's space."""
         road, valid = read_road_label(job.target)
-        confidence = read_confidence(job.predicted)
+        confidence, photo = read_confidence(job.predicted), _photo(job)
         if job.calibration is not None:
             homography = read_homography(job.calibration)
             road, valid = to_bev(road, homography), to_bev(valid, homography)
             if self.pred_space != "bev":
                 confidence = to_bev(confidence, homography)
-        return road_panels(road, valid, confidence, _photo(job))
+            photo = None if photo is None else to_bev(photo, homography)
+        return road_panels(road, valid, confidence, photo)
 
 
 # ---------------------------------------------------------------------------- reading
@@ -260,9 +261,7 @@ def _image_key(key: str) -> str:
 
 
 def _photo(job: RoadJob) -> NDArray[np.uint8] | None:
-    """The camera image where the data set lies in its official layout, in the image's space."""
-    if job.calibration is not None:
-        return None
+    """The camera image where the data set lies in its official layout."""
     for suffix in (".png", ".jpg"):
         path = job.target.parent.parent / "image_2" / (_image_key(job.key) + suffix)
         if path.is_file():
