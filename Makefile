@@ -17,6 +17,7 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	@touch $@
 
 demo: env
+	$(BIN)/perception synthesize data/demo --frames 700 --val-frames 80 --size 416x128
 	$(BIN)/perception train experiment=demo
 
 test: lint types unit

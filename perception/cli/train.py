@@ -30,10 +30,11 @@ def run(words: Sequence[str]) -> int:
 def _train(config: DictConfig) -> int:
     import sys
 
+    from perception.report.overlay import draw_prediction
     from perception.training.loop import Interrupted, train
 
     try:
-        folder = train(config)
+        folder = train(config, draw=draw_prediction)
     except Interrupted as stop:
         print(f"interrupted; saved. Go on: perception train resume={stop}", file=sys.stderr)
         return 130

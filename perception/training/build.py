@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from hydra.utils import instantiate
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -18,7 +20,10 @@ from perception.inference.evaluate import Evaluation, evaluate_set
 from perception.inference.model import Model
 from perception.labels import LabelScheme
 from perception.models.multitask import MultiTask
+from perception.structures import Prediction
 from perception.training.balance import Balance
+
+Draw = Callable[[NDArray[np.uint8], Prediction], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,18 @@ class Experiment:
                 )
             )  # fmt: skip
         return Evaluation(tuple(results))
+
+    def overlays(self, network: MultiTask, count: int, draw: Draw) -> dict[str, NDArray[np.uint8]]:
+        """The first few validation frames of each set with what `network` says, by key."""
+        model = Model(network, scheme=self.scheme, size=self.size)
+        pictures = {}
+        for task_set in self.sets:
+            for i in range(min(count, len(task_set.val or ()))):
+                assert task_set.val is not None
+                image = task_set.val.frame(i).image
+                key = f"{task_set.name}/{task_set.val.frames[i].key}"
+                pictures[key] = draw(image.read(), model.predict(image, key=key))
+        return pictures
 
     @property
     def validation_frames(self) -> int:

@@ -18,6 +18,8 @@ from perception.files import write_text
 class Logger(Protocol):
     """Takes numbers and pictures of a run."""
 
+    overlays: int  # validation pictures per data set and evaluation that it wants
+
     def start(self, run: Path, config: Mapping[str, Any], step: int) -> None:
         """A run begins (step 0) or goes on after `step` steps."""
         ...
@@ -41,6 +43,8 @@ class CsvLogger:
     A resumed run drops the rows after its checkpoint and goes on, so that no step stands twice.
     """
 
+    overlays = 0  # pictures go into the report
+
     def start(self, run: Path, config: Mapping[str, Any], step: int) -> None:  # noqa: ARG002
         """Opens the files, keeping rows up to `step`."""
         self.run = run
@@ -57,7 +61,7 @@ class CsvLogger:
         _append(self.run / f"{kind}.csv", {"step": step, **values})
 
     def pictures(self, step: int, overlays: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Pictures go into the report, not beside the numbers."""
+        """Takes none."""
 
     def finish(self) -> None:
         """Nothing is open."""
@@ -92,9 +96,8 @@ class WandbLogger(CsvLogger):
         self.session.log({f"{kind}/{name}": v for name, v in values.items()}, step=step)
 
     def pictures(self, step: int, overlays: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Logs the first few overlays."""
-        chosen = list(overlays.items())[: self.overlays]
-        images = [self.wandb.Image(image, caption=key) for key, image in chosen]
+        """Logs the overlays."""
+        images = [self.wandb.Image(image, caption=key) for key, image in overlays.items()]
         self.session.log({"overlays": images}, step=step)
 
     def finish(self) -> None:

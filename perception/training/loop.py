@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
-from perception.files import write_text
+from perception.files import atomic_open, write_text
 from perception.inference.evaluate import Evaluation
 from perception.models.multitask import MultiTask, in_layout
 from perception.training import checkpoint
-from perception.training.build import Experiment, build
+from perception.training.build import Draw, Experiment, build
 from perception.training.config import read_config
 from perception.training.ema import EMA
 from perception.training.logs import Logger
@@ -63,8 +63,12 @@ class Run:
         return self.ema.model if self.ema else self.inner.model
 
 
-def train(config: DictConfig) -> Path:
+def train(config: DictConfig, *, draw: Draw | None = None) -> Path:
     """Trains what `config` describes and returns the run's folder.
+
+    Args:
+        config: the composed configuration.
+        draw: makes an overlay from an image and its prediction, for loggers that take pictures.
 
     Raises:
         PerceptionError: bad data or settings, a loss that is no number, a full disk.
@@ -85,7 +89,7 @@ def train(config: DictConfig) -> Path:
                 every = config.trainer.evaluate_every
                 if every and (run.step % every == 0 or run.step == total):
                     with progress.paused("evaluating"):
-                        look(run)
+                        look(run, draw)
                 due = run.step % config.trainer.checkpoint_every == 0 or run.step == total
                 if due or stop():
                     save(run)
@@ -94,6 +98,9 @@ def train(config: DictConfig) -> Path:
         finally:
             for stream in streams:
                 stream.close()
+            run.logger.finish()
+    if run.fabric.is_global_zero:
+        export_weights(run.evaluated, run.folder / "model.safetensors")
     return run.folder
 
 
@@ -118,8 +125,9 @@ def start(config: DictConfig) -> Run:
     inner = JointLoss(experiment.model, experiment.balance)
     optimizer = _optimizer(inner, config)
     ema = EMA(experiment.model, float(trainer.ema)) if trainer.ema else None
-    compiled: Any = torch.compile(inner) if trainer.compile else inner
-    joint, wrapped = fabric.setup(compiled, optimizer)
+    if trainer.compile:
+        experiment.model.compile()
+    joint, wrapped = fabric.setup(inner, optimizer)
     if ema:
         ema.model.to(fabric.device)
     folder = Path(config.run_dir)
@@ -171,7 +179,7 @@ def one_step(run: Run, batches: Sequence[Sequence[Any]]) -> dict[str, float]:
     return {"loss": values.pop("loss"), **values, "lr": run.optimizer.param_groups[0]["lr"]}
 
 
-def look(run: Run) -> Evaluation | None:
+def look(run: Run, draw: Draw | None = None) -> Evaluation | None:
     """Evaluates on the validation sets, logs, and keeps the best weights."""
     if not run.fabric.is_global_zero:
         return None
@@ -179,6 +187,9 @@ def look(run: Run) -> Evaluation | None:
     evaluation = run.experiment.evaluate(run.evaluated, limit=frames)
     metrics = evaluation.metrics()
     run.logger.numbers(run.step, metrics, kind="evaluation")
+    if draw and run.logger.overlays:
+        pictures = run.experiment.overlays(run.evaluated, run.logger.overlays, draw)
+        run.logger.pictures(run.step, pictures)
     monitor = run.config.trainer.monitor or next(iter(metrics), None)
     if monitor and monitor not in metrics:
         raise PerceptionError(
@@ -237,6 +248,15 @@ def initialize(model: nn.Module, path: Path) -> None:
     else:
         weights = checkpoint.load(path)["evaluated"]
     checkpoint.load_weights(model, weights, path)
+
+
+def export_weights(model: nn.Module, path: Path) -> None:
+    """Writes the weights as safetensors, for `initialize=` and for other programs."""
+    from safetensors.torch import save
+
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    with atomic_open(path) as file:
+        file.write(save(weights))
 
 
 def resume_config(folder: Path) -> DictConfig:

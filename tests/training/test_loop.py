@@ -27,7 +27,7 @@ def test_a_run_leaves_weights_logs_and_configuration(tiny, tmp_path):
     folder = train(tiny("trainer.ema=0.9", "trainer.evaluate_every=2"))
 
     assert sorted(p.name for p in folder.iterdir()) == [
-        "best.pt", "config.yaml", "evaluation.csv", "last.pt", "train.csv",
+        "best.pt", "config.yaml", "evaluation.csv", "last.pt", "model.safetensors", "train.csv",
     ]  # fmt: skip
     rows = read_log(folder / "train.csv")
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
