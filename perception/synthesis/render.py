@@ -92,5 +92,6 @@ def _exposed(image: NDArray[np.uint8], scene: Scene) -> NDArray[np.uint8]:
     else:
         rows, columns = np.arange(y, y + height), np.arange(x, x + width)
         patch = film.take(rows, 0, mode="wrap").take(columns, 1, mode="wrap")
-    patch = patch * np.float32(scene.light.noise)
+    strength = scene.light.noise * min(1.0, 0.4 + 0.6 * scene.camera.focal / 721.5)
+    patch = patch * np.float32(strength)
     return cv2.add(image, patch, dtype=cv2.CV_8U).astype(np.uint8, copy=False)

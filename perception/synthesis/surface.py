@@ -106,14 +106,16 @@ def _texture(
                        borderMode=cv2.BORDER_WRAP)  # fmt: skip
     gain = coarse.astype(np.float32)
     gain -= 128
-    near = int(np.searchsorted(-rows.depth, -26.0))
-    fine = cv2.remap(tile(512, 2, 2), d[near:] * np.float32(90), z[near:] * np.float32(90),
-                     cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)  # fmt: skip
-    fade = np.clip(9 / depth[near:] - 0.34, 0, 1)
-    gain[near:] += (fine.astype(np.float32) - 128) * fade
+    zoom = float(rows.scale[0] * rows.depth[0]) / 721.5  # small pictures show less of the grain
+    near = int(np.searchsorted(-rows.depth, -26.0 * zoom))
+    if near < len(d):
+        fine = cv2.remap(tile(512, 2, 2), d[near:] * np.float32(90), z[near:] * np.float32(90),
+                         cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)  # fmt: skip
+        fade = np.clip(9 * zoom / depth[near:] - 0.34, 0, 1)
+        gain[near:] += (fine.astype(np.float32) - 128) * fade
     gain *= cv2.LUT(material, strength)
     gain += 1
-    joints = 0.22 * np.clip(14 / depth - 0.4, 0, 1) * rows.dashed(0.03, 0.77, 0.0)[:, None]
+    joints = 0.22 * np.clip(14 * zoom / depth - 0.4, 0, 1) * rows.dashed(0.03, 0.77, 0.0)[:, None]
     gain *= 1 - joints.astype(np.float32) * (material == WALK)
     gain *= np.where((outside < 0) & (outside > -0.35), np.float32(0.9), np.float32(1))
     return gain

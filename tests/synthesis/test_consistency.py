@@ -213,6 +213,16 @@ def test_the_world_keeps_its_place_at_another_size() -> None:
     assert pairs
 
 
+@pytest.mark.parametrize("size", [(32, 64), (600, 64), (40, 900), (512, 1024)])
+def test_any_size_of_picture_can_be_made(size: tuple[int, int]) -> None:
+    for index in range(2):
+        scene = draw_scene(1, index, size)
+        rendering = render(scene)
+
+        assert rendering.image.shape == (*size, 3)
+        assert annotate(scene, rendering).ids.shape == size
+
+
 # ------------------------------------------------------------------------------- polygons
 
 
