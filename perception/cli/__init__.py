@@ -22,6 +22,7 @@ VERBS = {
     "prepare": "verify a data set: what is there, missing, damaged",
     "convert": "convert labels between labelme, KITTI, Cityscapes and others",
     "audit": "find the mistakes in a folder of labelme files",
+    "annotate": "label images with labelme, starting from a model if there is one",
     "score": "score predictions of any model with a benchmark's own numbers",
     "submit": "write and check the archive for a benchmark's server",
     "compare": "say whether the difference of two scores is more than noise",

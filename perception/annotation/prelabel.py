@@ -1,0 +1,105 @@
+"""A model's prediction as shapes for people to correct: simplified polygons and rectangles.
+
+Polygons are painted largest first, so that a region inside another ends on top of it. Where boxes
+are predicted, countable classes come from them alone, or each object would be there twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception.annotation.classes import LabelTable, default_table, is_thing
+from perception.structures import Prediction, Shape
+
+ALIASES = {"pavement": "sidewalk", "tree": "vegetation"}  # names of other label schemes
+
+
+@dataclass(frozen=True)
+class PrelabelSettings:
+    """How much detail is left for people to correct."""
+
+    tolerance: float = 1.5  # pixels a simplified outline may be away
+    smallest: int = 64  # pixels of a region; smaller ones are left out
+    score: float = 0.5  # lowest score of a box, lowest probability of road
+    labels: frozenset[str] | None = None  # canonical labels wanted; None: all
+
+
+def prelabel(
+    prediction: Prediction, settings: PrelabelSettings | None = None
+) -> tuple[list[Shape], int]:
+    """Shapes in painting order, and how many regions were too small.
+
+    Scores of boxes stand in their description.
+    """
+    settings = settings or PrelabelSettings()
+    table = default_table()
+    masks: dict[str, NDArray[np.bool_]] = {}
+    if prediction.semantic is not None:
+        masks = _semantic_masks(prediction, table)
+    elif prediction.road is not None:
+        masks = {"road": prediction.road >= settings.score}
+    regions: list[tuple[float, Shape]] = []
+    small = 0
+    for label, mask in masks.items():
+        if settings.labels is None or label in settings.labels:
+            found, dropped = _regions(label, mask, settings)
+            regions += found
+            small += dropped
+    regions.sort(key=lambda region: -region[0])
+    return [shape for _, shape in regions] + _rectangles(prediction, table, settings), small
+
+
+def _semantic_masks(prediction: Prediction, table: LabelTable) -> dict[str, NDArray[np.bool_]]:
+    assert prediction.semantic is not None
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for row in prediction.semantic.scheme.trained:
+        mask = prediction.semantic.ids == row.id
+        resolved = table.resolve(ALIASES.get(row.name, row.name))
+        if not mask.any() or (
+            resolved and is_thing(resolved.meaning) and prediction.boxes is not None
+        ):
+            continue
+        name = resolved.meaning.name if resolved else row.name
+        masks[name] = masks[name] | mask if name in masks else mask
+    return masks
+
+
+def _regions(
+    label: str, mask: NDArray[np.bool_], settings: PrelabelSettings
+) -> tuple[list[tuple[float, Shape]], int]:
+    """(area, polygon) of each region; holes of the road become background, painted later."""
+    contours, links = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    found = []
+    small = 0
+    for contour, link in zip(contours, links[0] if links is not None else (), strict=True):
+        is_hole = link[3] >= 0
+        if is_hole and label != "road":
+            continue  # other classes are painted into it
+        area = float(cv2.contourArea(contour))
+        outline = cv2.approxPolyDP(contour, settings.tolerance, True)[:, 0].astype(np.float64)
+        if area < settings.smallest or len(outline) < 3:
+            small += 1
+            continue
+        found.append((area, Shape("_background_" if is_hole else label, "polygon", outline)))
+    return found, small
+
+
+def _rectangles(
+    prediction: Prediction, table: LabelTable, settings: PrelabelSettings
+) -> list[Shape]:
+    if prediction.boxes is None:
+        return []
+    shapes = []
+    boxes = prediction.boxes
+    for row in range(len(boxes)):
+        score = float(boxes.score[row])
+        resolved = table.resolve(str(boxes.names[row]))
+        label = resolved.meaning.name if resolved else str(boxes.names[row])
+        if score >= settings.score and (settings.labels is None or label in settings.labels):
+            corners = boxes.xyxy[row].reshape(2, 2)
+            shapes.append(Shape(label, "rectangle", corners, description=f"score={score:.2f}"))
+    return shapes
