@@ -1,0 +1,1 @@
+"""What a trained run tells: `evaluation.json` and the page `report.html` in its folder."""

@@ -1,0 +1,103 @@
+"""The whole path of a user on a few tiny streets: train, evaluate, predict, load."""
+
+import json
+
+import numpy as np
+import pytest
+
+import perception
+from perception.cli import main
+from perception.files import read_image
+from perception.formats.kitti_object import read_labels
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    base = tmp_path_factory.mktemp("user")
+    streets, folder = base / "streets", base / "run"
+    words = ["--frames", "5", "--val-frames", "2", "--size", "208x64", "--workers", "1"]
+    assert main(["synthesize", str(streets), *words]) == 0
+    code = main([
+        "train", f"data.sets.synthetic.root={streets}", f"run_dir={folder}", "steps=2",
+        "encoder.width=0.35", "head.semantic.width=16", "augment=wide", "augment.size=[64,208]",
+        "data.sets.synthetic.batch_size=2", "trainer.workers=0", "trainer.log_every=1",
+        "trainer.threads=1",
+    ])  # fmt: skip
+    assert code == 0
+    return streets, folder
+
+
+def test_training_ends_with_numbers_and_one_self_contained_page(run):
+    _, folder = run
+    values = json.loads((folder / "evaluation.json").read_text())
+    page = (folder / "report.html").read_text()
+
+    assert values["sets"]["synthetic"]["frames"] == 2
+    assert 0 <= values["metrics"]["synthetic/semantic/mean_iou"] <= 1
+    protocols = [p["name"] for p in values["sets"]["synthetic"]["protocols"]]
+    assert protocols == ["kitti_road/perspective", "kitti_object/kitti_2019", "semantic/pooled_iou"]
+    assert "kitti_object/kitti_2019" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+
+
+def test_evaluate_gives_the_numbers_of_training_again(run):
+    _, folder = run
+    first = json.loads((folder / "evaluation.json").read_text())["metrics"]
+
+    assert main(["evaluate", f"run={folder}"]) == 0
+
+    assert json.loads((folder / "evaluation.json").read_text())["metrics"] == first
+
+
+def test_predict_writes_files_that_score_reads(run, tmp_path, capsys):
+    streets, folder = run
+    images = streets / "kitti_object" / "training" / "image_2"
+
+    assert main(["predict", f"run={folder}", f"images={images}", f"out={tmp_path}"]) == 0
+
+    keys = sorted(p.stem for p in images.iterdir())
+    assert sorted(p.stem for p in (tmp_path / "overlays").iterdir()) == keys
+    assert read_image(tmp_path / "overlays" / f"{keys[0]}.png").shape == (64, 208, 3)
+    read_labels(tmp_path / "boxes" / f"{keys[0]}.txt")
+    summary = json.loads((tmp_path / "json" / f"{keys[0]}.json").read_text())
+    assert (summary["height"], summary["width"]) == (64, 208)
+    assert sum(summary["semantic_share"].values()) == pytest.approx(1)
+
+
+def test_three_lines_of_python_predict(run):
+    streets, folder = run
+    image = next((streets / "kitti_object" / "training" / "image_2").iterdir())
+
+    model = perception.load(folder)
+    prediction = model.predict(image)
+
+    assert prediction.road.shape == (64, 208)
+    assert prediction.road.dtype == np.float32
+    assert set(np.unique(prediction.semantic.ids)) <= {
+        c.id for c in prediction.semantic.scheme.trained
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["evaluate", "run=nowhere"], 1, "nowhere: found no checkpoint, expected best.pt or"),
+        (["predict", "run=x"], 2, "found no images=, expected run=RUN images=PATH"),
+        (["predict", "run=x", "images=none.png"], 1, "none.png: found no such file or folder"),
+    ],
+)
+def test_wrong_words_are_one_line(words, code, message, capsys):
+    assert main(words) == code
+
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_checkpoint_of_another_architecture_names_its_keys(run, capsys):
+    _, folder = run
+
+    assert main(["evaluate", f"run={folder}", "encoder.width=0.5"]) == 1
+
+    assert "last.pt: found" in capsys.readouterr().err
