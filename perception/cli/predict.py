@@ -9,7 +9,7 @@ from perception.errors import UsageError
 
 HYDRA = True
 USAGE = """usage: perception predict run=RUN images=PATH [out=DIR] [which=best|last] [device=auto]
-                          [tasks=[road,boxes,semantic]] [score=0.5] [key=value ...]
+                          [tasks=[road,boxes,semantic]] [score=0.4] [key=value ...]
 
 Predicts an image, a folder of images or a video with a trained run. Writes below `out` (default:
 RUN/predictions): overlays/ (for a video also overlay.mp4), json/, and road/, boxes/, semantic/ in
@@ -67,12 +67,12 @@ def split_options(words: Sequence[str], names: set[str]) -> tuple[dict[str, str]
 
 def _score(options: dict[str, str]) -> float:
     try:
-        value = float(options.get("score", "0.5"))
+        value = float(options.get("score", "0.4"))
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
         raise UsageError(
-            "score", found=options["score"], expected="a number in [0, 1]", do="Use e.g. score=0.5."
+            "score", found=options["score"], expected="a number in [0, 1]", do="Use e.g. score=0.4."
         )
     return value
 

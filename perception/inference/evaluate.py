@@ -199,7 +199,7 @@ def boxes_f1(
     target: Boxes,
     classes: Sequence[str],
     *,
-    score: float = 0.5,
+    score: float = 0.4,
     overlap: float = 0.5,
 ) -> float:
     """F1 of confident boxes of `classes`, matched greedily; NaN where there is nothing."""

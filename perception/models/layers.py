@@ -33,9 +33,9 @@ class SameConv2d(nn.Conv2d):
 class DilatedDepthwiseConv2d(nn.Conv2d):
     """A depthwise 3x3 with stride 1 and padding = dilation, quick to train on a CPU too.
 
-    PyTorch's CPU library takes 5 (float32) to 18 times (bfloat16) as long for the backward pass of
-    a dilated depthwise convolution as for an undilated one. Rate r is the undilated convolution of
-    the r² interleaved sub-images, and gives the same bits.
+    PyTorch's CPU library is slow at the backward pass of a dilated depthwise convolution, most of
+    all in bfloat16. Rate r is the undilated convolution of the r² interleaved sub-images: the same
+    bits forward, gradients within rounding.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name in nn.Conv2d

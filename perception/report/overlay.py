@@ -22,6 +22,7 @@ Picture = NDArray[np.uint8]  # (H, W, 3)
 
 ROAD: RGB = (46, 204, 113)
 UNSURE: RGB = (17, 20, 26)
+SEMANTIC_ALPHA = 0.35  # where road and boxes are drawn too
 IGNORED: RGB = (196, 201, 208)
 BOX_COLORS: Mapping[str, RGB] = {
     "car": (255, 149, 0), "van": (255, 196, 61), "truck": (214, 93, 14), "tram": (150, 111, 214),
@@ -194,12 +195,14 @@ def _font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def draw_prediction(image: Picture, prediction: Prediction, *, score: float = 0.5) -> Picture:
+def draw_prediction(image: Picture, prediction: Prediction, *, score: float = 0.4) -> Picture:
     """Semantic colours, road tint and boxes of at least `score`, whichever were predicted."""
     drawn = image
     if prediction.semantic is not None:
         scheme = prediction.semantic.scheme
-        drawn = draw_semantic(drawn, prediction.semantic.train_ids, scheme.colors, alpha=0.35)
+        drawn = draw_semantic(
+            drawn, prediction.semantic.train_ids, scheme.colors, alpha=SEMANTIC_ALPHA
+        )
     if prediction.road is not None:
         drawn = draw_road(drawn, prediction.road)
     if prediction.boxes is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,24 @@ from omegaconf import OmegaConf
 from perception.files import write_text
 from perception.inference.evaluate import Evaluation, SetEvaluation
 from perception.inference.model import Model
-from perception.report.overlay import draw_boxes, draw_prediction, draw_road, draw_semantic
-from perception.report.page import render
+from perception.report.overlay import (
+    ROAD,
+    SEMANTIC_ALPHA,
+    box_color,
+    draw_boxes,
+    draw_prediction,
+    draw_road,
+    draw_semantic,
+    enlarge,
+    enlarge_label,
+)
+from perception.report.page import PICTURE_WIDTH, render
 from perception.report.parts import (
     Cell,
     Column,
     Figure,
     Figures,
+    Legend,
     Lines,
     Panel,
     Part,
@@ -32,7 +44,7 @@ from perception.runs.evaluate import StoredRun, evaluate_run, machine, open_run,
 from perception.scoring.confusions import class_table, confusion_section
 from perception.scoring.kitti_object_result import object_result
 from perception.scoring.kitti_road_result import road_curves, road_table
-from perception.structures import Frame
+from perception.structures import Frame, Prediction
 from perception.training.logs import read_log
 
 SHOWN = 3  # best and worst frames per data set and task
@@ -131,7 +143,7 @@ def _frames(run: StoredRun, result: SetEvaluation) -> list[Section]:
     index = {f.key: i for i, f in enumerate(result.frames)}
     val = next(s.val for s in run.experiment.sets if s.name == result.dataset)
     assert val is not None
-    parts: list[Part] = []
+    parts: list[Part] = [_legend(result, run.experiment.box_names)]
     for title, frames in zip(("Best", "Worst"), shown, strict=True):
         for score in frames:
             frame = val.labelled(index[score.key])
@@ -147,19 +159,46 @@ def _frames(run: StoredRun, result: SetEvaluation) -> list[Section]:
 
 
 def _panels(model: Model, frame: Frame) -> tuple[Panel, ...]:
-    """The model's picture beside the label's."""
-    image = frame.image.read()
-    prediction = model.predict(image, key=frame.key)
+    """The model's picture beside the label's; small images are enlarged before drawing."""
+    pixels = frame.image.read()
+    factor = max(1, PICTURE_WIDTH // pixels.shape[1])
+    image = enlarge(pixels, factor)
+    prediction = model.predict(pixels, key=frame.key)
     label = image
     if frame.semantic and model.scheme and frame.semantic.scheme.names == model.scheme.names:
-        scheme = frame.semantic.scheme
-        label = draw_semantic(label, frame.semantic.train_ids, scheme.colors, alpha=0.35)
+        ids = enlarge_label(frame.semantic.train_ids, factor)
+        label = draw_semantic(label, ids, model.scheme.colors, alpha=SEMANTIC_ALPHA)
     if frame.road:
-        label = draw_road(label, frame.road.road, valid=frame.road.valid)
+        valid = enlarge_label(frame.road.valid, factor)
+        label = draw_road(label, enlarge_label(frame.road.road, factor), valid=valid)
     if frame.boxes is not None:
         b = frame.boxes
-        label = draw_boxes(label, b.xyxy, b.names, ignore=b.ignore)
-    return Panel("predicted", draw_prediction(image, prediction)), Panel("labelled", label)
+        label = draw_boxes(label, b.xyxy * factor, b.names, ignore=b.ignore)
+    predicted = draw_prediction(image, _enlarged(prediction, factor))
+    return Panel("predicted", predicted), Panel("labelled", label)
+
+
+def _enlarged(prediction: Prediction, factor: int) -> Prediction:
+    """The same prediction for an image `factor` times as large."""
+    road, semantic, boxes = prediction.road, prediction.semantic, prediction.boxes
+    return replace(
+        prediction,
+        road=None if road is None else enlarge_label(road, factor),
+        semantic=semantic and replace(semantic, ids=enlarge_label(semantic.ids, factor)),
+        boxes=None if boxes is None else boxes.replace(xyxy=boxes.xyxy * factor),
+    )
+
+
+def _legend(result: SetEvaluation, box_names: Sequence[str]) -> Legend:
+    """Which colour is what in the pictures of this set."""
+    entries = [("road", ROAD)] if result.road else []
+    entries += [(name, box_color(name)) for name in box_names] if result.boxes else []
+    if result.scheme:
+        colors = result.scheme.colors.tolist()
+        entries += [
+            (n, (c[0], c[1], c[2])) for n, c in zip(result.scheme.names, colors, strict=True)
+        ]
+    return Legend(tuple(entries))
 
 
 def _training(run: StoredRun) -> Section:
