@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from perception.files import read_image
 from perception.labels import LabelScheme
+from perception.models.heads.dense import DenseOutput
 from perception.models.multitask import MultiTask
 from perception.structures import Image, Prediction, SemanticLabel
 
@@ -110,18 +111,14 @@ class Model:
     ) -> Prediction:
         """Head outputs → `Prediction` of (height, width) `size`."""
         prediction = Prediction(key, size)
-        rows, columns = slice(inside[0]), slice(inside[1])
+        outputs = {task: _in_original_pixels(o, inside, size) for task, o in outputs.items()}
         if "road" in outputs:
-            road = self.network.head("road").decode(outputs["road"])[rows, columns]
-            prediction = replace(prediction, road=_resize(road, size))
+            road = self.network.head("road").decode(outputs["road"])
+            prediction = replace(prediction, road=road)
         if "semantic" in outputs and self.scheme is not None:
             ids, score = self.network.head("semantic").decode(outputs["semantic"])
-            ids = _resize(self.scheme.train_to_id[ids[rows, columns]], size, nearest=True)
-            prediction = replace(
-                prediction,
-                semantic=SemanticLabel(ids, self.scheme),
-                semantic_score=_resize(score[rows, columns], size),
-            )
+            semantic = SemanticLabel(self.scheme.train_to_id[ids], self.scheme)
+            prediction = replace(prediction, semantic=semantic, semantic_score=score)
         if "boxes" in outputs:
             boxes = self.network.head("boxes").decode(outputs["boxes"])
             scale = np.array([size[1] / inside[1], size[0] / inside[0]] * 2)
@@ -144,13 +141,17 @@ def _pixels(
     return read_image(Path(image)), key or Path(image).stem
 
 
-def _resize(
-    values: NDArray[Any],
-    size: tuple[int, int],
-    *,
-    nearest: bool = False,
-) -> NDArray[Any]:
-    if values.shape == size:
-        return values
-    method = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
-    return cv2.resize(values, (size[1], size[0]), interpolation=method)
+def _in_original_pixels(output: Any, inside: tuple[int, int], size: tuple[int, int]) -> Any:
+    """Scores of every pixel without the padding, resized to `size`; other outputs as they are.
+
+    Scores are resized, not decisions, so that a class is chosen once, in the pixels it is for.
+    """
+    if not isinstance(output, DenseOutput):
+        return output
+    logits = output.logits[..., : inside[0], : inside[1]]
+    if inside != size:
+        shrinks = size[0] < inside[0]
+        logits = F.interpolate(
+            logits.float(), size, mode="bilinear", align_corners=False, antialias=shrinks
+        )
+    return DenseOutput(logits)

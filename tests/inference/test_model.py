@@ -5,6 +5,7 @@ from torch import nn
 
 from perception.inference.model import Model
 from perception.labels import LabelClass, LabelScheme
+from perception.models.heads.dense import DenseOutput
 from perception.structures import Boxes
 
 SCHEME = LabelScheme(
@@ -24,7 +25,9 @@ class Echo(nn.Module):
 
     def forward(self, image, tasks=None):
         self.seen = tuple(image.shape)
-        return dict.fromkeys(tasks or self.tasks, image[0, 0].float().numpy() / 255)
+        red = image[:, :1].float() / 255
+        outputs = {"road": DenseOutput(red), "semantic": DenseOutput(red), "boxes": red}
+        return {task: outputs[task] for task in tasks or self.tasks}
 
     def head(self, task):
         return _EchoHead(task)
@@ -34,7 +37,8 @@ class _EchoHead:
     def __init__(self, task):
         self.task = task
 
-    def decode(self, red):
+    def decode(self, output):
+        red = (output if self.task == "boxes" else output.logits)[0, 0].numpy()
         if self.task == "road":
             return red.astype(np.float32)
         if self.task == "semantic":
