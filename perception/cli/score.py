@@ -72,6 +72,8 @@ def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
                      for name, (low, high) in intervals.items())  # fmt: skip
         columns = (Column("", "text"), Column("score"), Column("from"), Column("to"))
         shown.print(rich_table(Table(columns, rows, "95 % of resampled sets of images")))
+    if outcome.inventory:
+        shown.print(outcome.inventory)
     for note in outcome.result.notes:
         print(f"note: {note}", file=sys.stderr)
 

@@ -108,9 +108,9 @@ class Benchmark(ABC, Generic[J, R]):
     def decode(self, value: Any) -> R:
         """The record from what `encode` gave."""
 
-    def inventory(self, predicted: Path, jobs: Sequence[J]) -> tuple[str, ...]:  # noqa: ARG002
+    def inventory(self, predicted: Path, jobs: Sequence[J]) -> str:  # noqa: ARG002
         """What was matched and what was left over, for the reader; missing files are errors."""
-        return ()
+        return ""
 
     def panels(self, job: J) -> tuple[Panel, ...]:  # noqa: ARG002
         """Pictures of one image, side by side: label, prediction, errors."""

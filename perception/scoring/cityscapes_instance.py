@@ -74,10 +74,10 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
         return [InstanceJob(frame, label, found[frame], predicted)
                 for frame, label in labels.items()]  # fmt: skip
 
-    def inventory(self, predicted: Path, jobs: Sequence[InstanceJob]) -> tuple[str, ...]:
+    def inventory(self, predicted: Path, jobs: Sequence[InstanceJob]) -> str:
         """Matched, missing and extra lists."""
         paths = files_below(predicted, ".txt")
-        return (inventory((job.key for job in jobs), paths, predicted),)
+        return inventory((job.key for job in jobs), paths, predicted)
 
     def score_one(self, job: InstanceJob) -> InstanceEvaluator:
         """Matches of one frame."""

@@ -106,10 +106,10 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
             do="Unpack the data set again, or leave iIoU out by --no-instances.",
         )  # fmt: skip
 
-    def inventory(self, predicted: Path, jobs: Sequence[PixelJob]) -> tuple[str, ...]:
+    def inventory(self, predicted: Path, jobs: Sequence[PixelJob]) -> str:
         """Matched, missing and extra files."""
         paths = files_below(predicted, self.pred_suffix)
-        return (inventory((job.key for job in jobs), paths, predicted),)
+        return inventory((job.key for job in jobs), paths, predicted)
 
     def score_one(self, job: PixelJob) -> PixelEvaluator:
         """Counts of one frame."""

@@ -51,6 +51,7 @@ def write_outcome(
         "protocol": asdict(benchmark.protocol),
         "options": options,
         "num_images": len(outcome.jobs),
+        "files": outcome.inventory or None,
         "headline": outcome.result.headline,
         "intervals": intervals,
         "bootstrap": {"draws": draws, "seed": seed} if draws else None,

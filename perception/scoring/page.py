@@ -32,7 +32,7 @@ def write_page(
     """Writes the page atomically."""
     protocol = outcome.benchmark.protocol
     facts = {"protocol": f"{protocol.name}, version {protocol.version}",
-             "images": f"{len(outcome.jobs):,}",
+             "images": outcome.inventory or f"{len(outcome.jobs):,}",
              **{k.replace("_", " "): _fact(v) for k, v in protocol.parameters.items()
                 if v is not None}}  # fmt: skip
     sections = (_numbers(outcome, intervals), *outcome.result.sections, *_images(outcome, worst))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Outcome:
     jobs: tuple[Any, ...]  # in order of the image's name
     records: tuple[Any, ...]  # the evaluator after each image alone
     result: Result
+    inventory: str = ""  # files matched, missing, left over; where the benchmark says so
 
 
 def run_benchmark(
@@ -49,8 +50,8 @@ def run_benchmark(
         records.append(record)
         advance(len(records), len(jobs))
     result = benchmark.result(benchmark.merge(records))
-    notes = (*benchmark.inventory(Path(predicted), jobs), *result.notes)
-    return Outcome(benchmark, tuple(jobs), tuple(records), replace(result, notes=notes))
+    inventory = benchmark.inventory(Path(predicted), jobs)
+    return Outcome(benchmark, tuple(jobs), tuple(records), result, inventory)
 
 
 def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
