@@ -124,12 +124,13 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
             for key in chosen
         ]  # fmt: skip
 
-    def inventory(self, predicted: Path, jobs: Sequence[ObjectJob]) -> tuple[str, ...]:
+    def inventory(self, predicted: Path, jobs: Sequence[ObjectJob]) -> str:
         """Results without a label, and labelled frames without a result, which are not scored."""
         used = {f"{job.key}.txt" for job in jobs}
         sides = (("results", predicted), ("labelled frames", jobs[0].target.parent))
         counts = [(kind, len(set(files_in(folder, ".txt")) - used)) for kind, folder in sides]
-        return tuple(f"{count:,} {kind} not scored" for kind, count in counts if count)
+        others = (f"{count:,} {kind} not scored" for kind, count in counts if count)
+        return ", ".join((f"{len(jobs):,} frames", *others))
 
     def score_one(self, job: ObjectJob) -> KittiObjectEvaluator:
         """The evaluator after one frame."""
