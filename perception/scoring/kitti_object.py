@@ -104,7 +104,7 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         """Every labelled frame, or every frame with results, as the protocol has it."""
         rules = find_rules(self.name)
         labels = frame_files(target, skip=r".*\D.*\.txt")
-        results = frame_files(predicted, skip=r"stats_.*\.txt" if rules.frames == "results" else "")
+        results = frame_files(predicted, skip=rules.own_files)
         if self.frames is not None:
             chosen = sorted(set(self.frames))
         elif rules.frames == "labels":

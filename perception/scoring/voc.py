@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.errors import PerceptionError
+from perception.errors import PerceptionError, UsageError
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.voc import RULES, VocEvaluator, VocRecord, VocRules, as_text
 from perception.files import find_image
@@ -56,6 +56,13 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
         _common_arguments(parser)
         parser.add_argument("--iou-threshold", type=float, metavar="T",
                             help="a match overlaps by more than this (default 0.5)")  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.iou_threshold < 1:
+            raise UsageError(
+                "--iou-threshold", found=f"{self.iou_threshold:g}", expected="0 to 1, 0.5",
+                do="Overlap is a fraction, not a percentage.",
+            )  # fmt: skip
 
     @property
     def rules(self) -> VocRules:

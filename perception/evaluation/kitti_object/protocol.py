@@ -54,6 +54,7 @@ class ObjectRules:
     left_edge: bool  # a class needs a detection with left edge >= 0 to be evaluated
     frames: Literal["labels", "results"]  # every labelled frame, or those with a result file
     last_frame: int | None  # frame numbers above it are left out
+    own_files: str  # pattern of text files that the program itself puts among the results
     decimals: int | None  # curve entries are rounded before the mean is taken
     metrics: tuple[str, ...]
     classes: tuple[ObjectClass, ...]
@@ -78,17 +79,17 @@ HARD = Difficulty("hard", 25, 2, 0.50)
 
 KITTI_2019 = ObjectRules(
     "kitti_2019", 1, "R40", limit_height_counts=False, short_detections=True, left_edge=True,
-    frames="labels", last_frame=None, decimals=None, metrics=METRICS,
+    frames="labels", last_frame=None, own_files="", decimals=None, metrics=METRICS,
     classes=(CAR, PEDESTRIAN, CYCLIST), difficulties=(EASY, MODERATE, HARD),
 )  # fmt: skip
 PRCLIBO_2017 = ObjectRules(
     "prclibo_2017", 1, "R11", limit_height_counts=True, short_detections=True, left_edge=True,
-    frames="results", last_frame=None, decimals=None, metrics=METRICS,
+    frames="results", last_frame=None, own_files="", decimals=None, metrics=METRICS,
     classes=(CAR, PEDESTRIAN, CYCLIST), difficulties=(EASY, MODERATE, HARD),
 )  # fmt: skip
 KITTIBOX_2015 = ObjectRules(
     "kittibox_2015", 1, "R41", limit_height_counts=True, short_detections=False, left_edge=False,
-    frames="results", last_frame=7517, decimals=6, metrics=("image",),
+    frames="results", last_frame=7517, own_files=r"stats_.*\.txt", decimals=6, metrics=("image",),
     classes=(ObjectClass("car", 0.7, ("van",), always=True), PEDESTRIAN, CYCLIST),
     difficulties=(EASY, MODERATE, HARD),
 )  # fmt: skip
