@@ -12,12 +12,12 @@ from perception.evaluation.kitti_object import KittiObjectEvaluator
 from perception.evaluation.kitti_road import PERSPECTIVE, RoadEvaluator, quantize
 from perception.evaluation.kitti_road.protocol import URBAN
 from perception.evaluation.protocol import Protocol
+from perception.evaluation.semantic import PIXEL as SEMANTIC
 from perception.evaluation.semantic import Confusion, SegmentationScores
 from perception.inference.model import Model, Timing
 from perception.labels import LabelScheme
 from perception.structures import Boxes, Frame, Prediction
 
-SEMANTIC = Protocol("semantic/pooled_iou", 1, {"pooling": "pixels of all frames"})
 _PARTS = ("pre", "network", "post")
 ROAD_CATEGORIES = ("um", "umm", "uu")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.evaluation.protocol import Protocol
-from perception.evaluation.semantic import Confusion, class_iou, nan_mean
+from perception.evaluation.semantic import PIXEL, Confusion, class_iou, nan_mean
 from perception.files import find_image, read_image
 from perception.labels import IGNORE_INDEX, LabelMap, LabelScheme, load_map, load_scheme
 from perception.report.parts import Panel
@@ -95,8 +95,8 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
     @property
     def protocol(self) -> Protocol:
         """The definition, with the classes by name."""
-        return Protocol("semantic/pixel", 1, {
-            "scheme": self.labels.name, "merge": self.merge_by,
+        return Protocol(PIXEL.name, PIXEL.version, {
+            **PIXEL.parameters, "scheme": self.labels.name, "merge": self.merge_by,
             "classes": list(self.scored.names),
         })  # fmt: skip
 

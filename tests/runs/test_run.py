@@ -35,7 +35,7 @@ def test_training_ends_with_numbers_and_one_self_contained_page(run):
     assert values["sets"]["synthetic"]["frames"] == 2
     assert 0 <= values["metrics"]["synthetic/semantic/mean_iou"] <= 1
     protocols = [p["name"] for p in values["sets"]["synthetic"]["protocols"]]
-    assert protocols == ["kitti_road/perspective", "kitti_object/kitti_2019", "semantic/pooled_iou"]
+    assert protocols == ["kitti_road/perspective", "kitti_object/kitti_2019", "semantic/pixel"]
     assert "kitti_object/kitti_2019" in page
     assert 'src="http' not in page
     assert 'href="http' not in page

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -182,3 +184,13 @@ def test_a_merged_scheme_is_scored_like_merged_images(tmp_path):
     # 40 rows: 2 void, 13 sky, 25 road; the prediction lies 3 rows lower, its last rows on top:
     # row 2 road, rows 3 and 4 void (a miss), rows 5..17 sky, the rest road
     assert outcome.result.values["class_iou"] == {"flat": 22 / (25 + 1), "rest": 10 / (13 + 3)}
+
+
+def test_every_benchmark_loads_without_torch():
+    code = (
+        "import sys; from perception.scoring import BENCHMARKS, benchmark_class; "
+        "[benchmark_class(name) for name in BENCHMARKS]; import perception.scoring.page; "
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -6,5 +6,6 @@ from perception.evaluation.semantic.confusion import (
     class_iou,
     nan_mean,
 )
+from perception.evaluation.semantic.protocol import PIXEL
 
-__all__ = ["Confusion", "SegmentationScores", "class_iou", "nan_mean"]
+__all__ = ["PIXEL", "Confusion", "SegmentationScores", "class_iou", "nan_mean"]
