@@ -34,11 +34,11 @@ def deform_roi_pool(
         bins_y = torch.arange(pooled_height, dtype=torch.float64, device=features.device)[:, None]
         bins_x = torch.arange(pooled_width, dtype=torch.float64, device=features.device)
         rows, row_count = _axis_weights(
-            y1 + bins_y * (y2 - y1) / max(pooled_height, 1) + shift[1],
+            y1 + bins_y * ((y2 - y1) / max(pooled_height, 1)) + shift[1],
             (y2 - y1).item() / max(pooled_height, 1), sampling_ratio, features.shape[2],
         )  # fmt: skip
         columns, column_count = _axis_weights(
-            x1 + bins_x * (x2 - x1) / max(pooled_width, 1) + shift[0],
+            x1 + bins_x * ((x2 - x1) / max(pooled_width, 1)) + shift[0],
             (x2 - x1).item() / max(pooled_width, 1), sampling_ratio, features.shape[3],
         )  # fmt: skip
         total = _weighted_sum(features[image[k]].to(dtype), rows.to(dtype), columns.to(dtype))
@@ -72,13 +72,13 @@ def deform_ps_roi_pool(
     # every axis: (K, output_dim, P rows, P columns, samples)
     low, size = (each[:, :, None, None, None, None] for each in (low, size))
     places = torch.arange(pooled_size, device=features.device)
-    samples = torch.arange(sample_per_part, device=features.device) / sample_per_part
-    samples = samples.double()
+    samples = torch.arange(sample_per_part, dtype=torch.float64, device=features.device)
     shift_x, shift_y = _part_shifts(offset, output_dim, places * part_size // pooled_size)
-    x = places[:, None].double() + samples
-    y = places[:, None, None].double() + samples
-    x = low[:, 0] + x * size[:, 0] / pooled_size + trans_std * shift_x[..., None] * size[:, 0]
-    y = low[:, 1] + y * size[:, 1] / pooled_size + trans_std * shift_y[..., None] * size[:, 1]
+    step = size / (pooled_size * sample_per_part)
+    x = low[:, 0] + places.double()[:, None] * size[:, 0] / pooled_size
+    y = low[:, 1] + places.double()[:, None, None] * size[:, 1] / pooled_size
+    x = x + trans_std * shift_x[..., None] * size[:, 0] + samples * step[:, 0]
+    y = y + trans_std * shift_y[..., None] * size[:, 1] + samples * step[:, 1]
     group = (places * group_size // pooled_size).clamp(max=group_size - 1)
     dim = torch.arange(output_dim, device=features.device)[:, None, None]
     channel = (dim * group_size + group[:, None]) * group_size + group
@@ -178,7 +178,7 @@ def _axis_weights(
     limit = max(2 * size + 16, sampling_ratio)  # adaptive samples are at least half a cell apart
     number = int((last - first + 1).amax().clamp(0, limit)) if first.numel() else 0
     index = first + torch.arange(number, dtype=start.dtype, device=start.device)
-    place = start + (index + 0.5) * step
+    place = start + (index + 0.5) * length / count
     inside = (index <= last) & (place >= -1) & (place <= size)
     place = torch.where(inside, place, 0.0).clamp(min=0)
     lower = place.detach().floor().clamp(max=size - 1)

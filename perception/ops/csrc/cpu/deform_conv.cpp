@@ -153,7 +153,7 @@ class Forward {
   void write(int64_t n, int64_t begin, int64_t count) {
     const int64_t filters = plan_.out_channels;
     T* stored = stored_.as<T>();
-    for (int64_t i = 0; i < count * filters; ++i) set_value(stored + i, sums_.as<A>()[i]);
+    for (int64_t i = 0; i < count * filters; ++i) store_sum(stored + i, sums_.as<A>()[i]);
     T* image = out_ + n * plan_.pixels() * filters;
     if (channels_last_)
       std::copy(stored, stored + count * filters, image + begin * filters);
@@ -187,7 +187,7 @@ void convolve(const DeformPlan& plan, const Tensor& input, const Tensor& offset,
     dispatch_storage(bias->scalar_type(), [&](auto zero) {
       const auto* value = static_cast<const decltype(zero)*>(bias->data_ptr());
       for (size_t o = 0; o < start.size(); ++o)
-        start[o] = static_cast<A>(value_of(value[static_cast<int64_t>(o) * bias->stride(0)]));
+        start[o] = static_cast<A>(as_sum(value[static_cast<int64_t>(o) * bias->stride(0)]));
     });
   const int64_t tiles = (plan.pixels() + kTile - 1) / kTile;
   for (int64_t n = 0; n < plan.images; ++n) {

@@ -5,8 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "cpu/layout.h"
-#include "cpu/rois.h"
+#include "cpu/images.h"
 #include "cpu/simd/deform_conv.h"
 #include "cpu/simd/matrix.h"
 
@@ -14,31 +13,6 @@ namespace perception {
 
 constexpr int64_t kTile = 192;      // output pixels at a time: a multiple of every block's rows
 constexpr int64_t kChannels = 256;  // channels at a time
-
-// Reads a (N, C, H, W) tensor of any floating dtype, element by element.
-class Reader {
- public:
-  explicit Reader(const char* name, const Tensor& tensor)
-      : map_(as_map(name, tensor)), type_(tensor.scalar_type()) {}
-
-  double at(int64_t n, int64_t c, int64_t y, int64_t x) const {
-    const int64_t place = n * map_.stride_image + c * map_.stride_channel + y * map_.stride_row +
-                          x * map_.stride_column;
-    switch (type_) {
-      case ScalarType::Float: return static_cast<const float*>(map_.data)[place];
-      case ScalarType::Double: return static_cast<const double*>(map_.data)[place];
-      case ScalarType::Half:
-        return static_cast<float>(static_cast<const torch::headeronly::Half*>(map_.data)[place]);
-      default:
-        return static_cast<float>(static_cast<const torch::headeronly::BFloat16*>(map_.data)[place]);
-    }
-  }
-  const Map& map() const { return map_; }
-
- private:
-  Map map_;
-  ScalarType type_;
-};
 
 // Sizes of one call. Weight group w has channels w * group_channels .. and filters w * filters ..;
 // offset group g has channels g * channels / offset_groups ..
@@ -99,47 +73,6 @@ Place<A> place_of(const DeformPlan& plan, const Reader& offset, const Reader* ma
     out.sample.weight[i] = static_cast<A>(weights[i]);
   }
   return out;
-}
-
-// One image with its channels together: the tensor itself where it is so, else a copy.
-template <typename T>
-struct PackedImage {
-  const T* data;
-  int64_t row, column;  // strides
-  Scratch copy;
-
-  PackedImage(const Map& map, int64_t n) {
-    const T* image = static_cast<const T*>(map.data) + n * map.stride_image;
-    if (map.stride_channel == 1 || map.channels == 1) {
-      data = image;
-      row = map.stride_row;
-      column = map.stride_column;
-      return;
-    }
-    const int64_t elements = map.height * map.width * map.channels;
-    copy = Scratch(static_cast<size_t>(elements) * sizeof(T));
-    pack_image(image, map, copy.as<T>());
-    data = copy.as<T>();
-    row = map.width * map.channels;
-    column = map.channels;
-  }
-};
-
-// What float16 and bfloat16 are converted by outside of the SIMD kernels.
-inline float value_of(float value) { return value; }
-inline double value_of(double value) { return value; }
-inline float value_of(half_t value) {
-  return static_cast<float>(torch::headeronly::Half(value.bits, torch::headeronly::Half::from_bits()));
-}
-inline float value_of(bfloat16_t value) {
-  return static_cast<float>(
-      torch::headeronly::BFloat16(value.bits, torch::headeronly::BFloat16::from_bits()));
-}
-inline void set_value(float* to, float value) { *to = value; }
-inline void set_value(double* to, double value) { *to = value; }
-inline void set_value(half_t* to, float value) { to->bits = torch::headeronly::Half(value).x; }
-inline void set_value(bfloat16_t* to, float value) {
-  to->bits = torch::headeronly::BFloat16(value).x;
 }
 
 }  // namespace perception
