@@ -50,9 +50,12 @@ def layout(tensor, which):
 LAYOUTS = st.sampled_from(["plain", "last", "sliced", "sliced last"])
 
 
+GROUPS = st.sampled_from([(1, 1), (2, 1), (1, 2), (4, 2), (2, 4)])  # of weights, of offsets
+
+
 @given(
-    st.integers(0, 2**31), DTYPES, LAYOUTS, st.sampled_from([(1, 1), (2, 1), (1, 2), (4, 2), (2, 4)]),
-    st.sampled_from([1, 3, 17, 40]), st.sampled_from([1, 2, 33]), st.booleans(), st.booleans(),
+    st.integers(0, 2**31), DTYPES, LAYOUTS, GROUPS, st.sampled_from([1, 3, 17, 40]),
+    st.sampled_from([1, 2, 33]), st.booleans(), st.booleans(),
 )  # fmt: skip
 @GRID
 def test_deformable_convolution_equals_its_definition(
