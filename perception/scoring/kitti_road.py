@@ -78,6 +78,13 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
                 f"pred-space {self.pred_space}", found=f"protocol {self.name}",
                 expected="kitti_road/bev", do="Maps from above are scored by kitti_road/bev alone.",
             )  # fmt: skip
+        try:
+            self.pred_name.format(key="um_road_000000", image="um_000000")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"pred-name {self.pred_name}", found=f"{type(error).__name__} {error}",
+                expected="a file name with {key} or {image} in it", do="Correct the pattern.",
+            ) from error  # fmt: skip
 
     @property
     def bev(self) -> bool:

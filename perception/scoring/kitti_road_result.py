@@ -69,10 +69,12 @@ def road_curves(scores: Mapping[str, RoadScores]) -> Section:
 
 
 def _lowest(scores: Iterable[RoadScores]) -> float:
-    """Lower end of the precision axis: what happens up to 95 % of recall fills the chart."""
-    shown = [one.curve.precision[one.curve.recall <= 0.95] for one in scores]
-    least = min((float(values.min()) for values in shown if values.size), default=1.0)
-    return 0.0 if math.isnan(least) else max(0.0, math.floor(10 * least - 1) / 10)
+    """Lower end of the precision axis: the dots and all up to 95 % of recall fill the chart."""
+    least = 1.0
+    for one in scores:
+        shown = one.curve.precision[one.curve.recall <= 0.95]
+        least = min([least, one.precision, *shown.tolist()])
+    return max(0.0, math.floor(10 * least - 1) / 10)
 
 
 def _suspicions(counts: Mapping[str, RoadCounts]) -> list[str]:

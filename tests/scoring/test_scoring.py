@@ -161,6 +161,11 @@ def test_the_page_holds_curves_images_and_pictures(roads, tmp_path):
 def test_unknown_benchmarks_and_options_are_wrong_use(capsys):
     with pytest.raises(UsageError, match="no such protocol"):
         create("kitti_road", {})
+    for pattern in ("{name}.png", "{.png", "{}.png"):
+        with pytest.raises(UsageError, match="pred-name"):
+            create(NAME, {"pred_name": pattern})
+    with pytest.raises(UsageError, match="kitti_road/bev alone"):
+        create(NAME, {"pred_space": "bev"})
     with pytest.raises(UsageError, match="option colour"):
         create(NAME, {"colour": 1})
     assert main(["score", "kitti_road", "--gt", "a", "--pred", "b"]) == 2
