@@ -2,10 +2,9 @@
 #pragma once
 
 #include "cpu/types.h"
+#include "overlap_pair.h"
 
 namespace perception {
-
-enum class Overlap { iou, generalized, distance, complete };
 
 // Boxes as arrays of float64, filled up to whole vectors (kOverlapPad numbers).
 struct OverlapBoxes {

@@ -1,0 +1,113 @@
+// Boxes on the device as suppression and overlap see them: axis-aligned and rotated.
+#pragma once
+
+#include "cuda/launch.cuh"
+
+namespace perception {
+
+// Rows of a (N, columns) float32 or float64 tensor as a kernel argument.
+struct DeviceRows {
+  const void* data;
+  int64_t count, row, column;
+  bool wide;
+
+  __device__ double at(int64_t i, int64_t j = 0) const {
+    const int64_t place = i * row + j * column;
+    return wide ? static_cast<const double*>(data)[place]
+                : static_cast<double>(static_cast<const float*>(data)[place]);
+  }
+};
+
+inline DeviceRows device_rows(const Tensor& tensor) {
+  check(tensor.scalar_type() == ScalarType::Float || tensor.scalar_type() == ScalarType::Double,
+        "boxes and scores must be float32 or float64");
+  return {tensor.data_ptr(), tensor.size(0), tensor.stride(0),
+          tensor.dim() > 1 ? tensor.stride(1) : 0, tensor.scalar_type() == ScalarType::Double};
+}
+
+// (x1, y1, x2, y2); overlap in A, in the operations and order of torchvision's kernel.
+template <typename A>
+struct CornerBox {
+  static constexpr int kColumns = 4;
+  A x1, y1, x2, y2, area;
+
+  __device__ static CornerBox read(const DeviceRows& rows, int64_t i) {
+    CornerBox box{static_cast<A>(rows.at(i, 0)), static_cast<A>(rows.at(i, 1)),
+                  static_cast<A>(rows.at(i, 2)), static_cast<A>(rows.at(i, 3)), 0};
+    box.area = (box.x2 - box.x1) * (box.y2 - box.y1);
+    return box;
+  }
+
+  __device__ bool removes(const CornerBox& b, double threshold) const {
+    const A width = fmin(x2, b.x2) - fmax(x1, b.x1), height = fmin(y2, b.y2) - fmax(y1, b.y1);
+    const A shared = fmax(width, A{0}) * fmax(height, A{0}), joint = area + b.area - shared;
+    if (isfinite(joint)) return static_cast<double>(shared / joint) > threshold;
+    const double w = fmax(fmin(double(x2), double(b.x2)) - fmax(double(x1), double(b.x1)), 0.0);
+    const double h = fmax(fmin(double(y2), double(b.y2)) - fmax(double(y1), double(b.y1)), 0.0);
+    const double own = (double(x2) - x1) * (double(y2) - y1);
+    const double other = (double(b.x2) - b.x1) * (double(b.y2) - b.y1);
+    return w * h / (own + other - w * h) > threshold;
+  }
+};
+
+// (cx, cy, w, h, degrees); see cpu/simd/rotated.cpp for the integral.
+struct RotatedBox {
+  static constexpr int kColumns = 5;
+  double cx, cy, half_w, half_h, cosine, sine, area, radius;
+
+  __device__ static RotatedBox read(const DeviceRows& rows, int64_t i) {
+    const double w = rows.at(i, 2), h = rows.at(i, 3), turn = rows.at(i, 4);
+    RotatedBox box{rows.at(i, 0), rows.at(i, 1), w / 2, h / 2, 1, 0, w * h, -1};
+    const bool finite = isfinite(box.cx) && isfinite(box.cy) && isfinite(w) && isfinite(h) &&
+                        isfinite(turn);
+    if (!finite || !(w > 0 && h > 0)) return box;
+    sincospi(fmod(turn, 360.0) / 180, &box.sine, &box.cosine);
+    box.radius = hypot(box.half_w, box.half_h) * (1 + 1e-12);
+    return box;
+  }
+
+  __device__ static double clamp(double value, double low, double high) {
+    return fmin(fmax(value, low), high);
+  }
+
+  // Mean of clamp(y, -limit, limit) while y runs linearly from start to end.
+  __device__ static double mean_clamped(double start, double end, double limit) {
+    const double low = fmin(start, end), length = fmax(start, end) - low;
+    const double safe = length == 0 ? 1e-300 : length;
+    const double below = clamp((-limit - low) / safe, 0, 1), above = clamp((limit - low) / safe, 0, 1);
+    const double inside = low + (below + above) * 0.5 * length;
+    return (above - below) * inside - below * limit + (1 - above) * limit;
+  }
+
+  __device__ static double edge(double x0, double y0, double x1, double y1, double half_w,
+                                double half_h) {
+    const double run = x1 - x0, rise = y1 - y0, safe = run == 0 ? 1e-300 : run;
+    const double t0 = clamp((clamp(x0, -half_w, half_w) - x0) / safe, 0, 1);
+    const double t1 = clamp((clamp(x1, -half_w, half_w) - x0) / safe, 0, 1);
+    return run * (t1 - t0) * mean_clamped(y0 + t0 * rise, y0 + t1 * rise, half_h);
+  }
+
+  __device__ double overlap(const RotatedBox& b) const {
+    if (!(radius > 0 && b.radius > 0)) return 0;
+    const double dx = cx - b.cx, dy = cy - b.cy, reach = radius + b.radius;
+    if (!(dx * dx + dy * dy < reach * reach)) return 0;
+    const double x = dx * b.cosine - dy * b.sine, y = dx * b.sine + dy * b.cosine;
+    const double c = cosine * b.cosine + sine * b.sine, s = sine * b.cosine - cosine * b.sine;
+    const double ux = c * half_w, uy = -s * half_w, vx = s * half_h, vy = c * half_h;
+    const double xs[] = {x + ux + vx, x - ux + vx, x - ux - vx, x + ux - vx};
+    const double ys[] = {y + uy + vy, y - uy + vy, y - uy - vy, y + uy - vy};
+    double shared = 0;
+    for (int i = 0; i < 4; ++i)
+      shared += edge(xs[i], ys[i], xs[(i + 1) % 4], ys[(i + 1) % 4], b.half_w, b.half_h);
+    shared = fmin(fabs(shared), fmin(area, b.area));
+    if (!(shared > reach * reach * 4e-15)) return 0;
+    const double value = shared / (area + b.area - shared);
+    return value >= 0 ? value : 0;
+  }
+
+  __device__ bool removes(const RotatedBox& b, double threshold) const {
+    return overlap(b) > threshold;
+  }
+};
+
+}  // namespace perception
