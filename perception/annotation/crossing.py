@@ -11,12 +11,14 @@ from perception.structures import Float
 
 _CHUNK = 256  # edges compared with all others at a time
 _ROUNDING = 4e-15  # relative error bound of an orientation in float64
+_MAX_EXACT = 500  # exact turns of one chunk; more is a drawing made to take time
 
 
 def crosses_itself(points: Float) -> bool:
     """True where two edges of the closed polygon (N, 2) cross in a point inside both.
 
-    Exact for any float coordinates; at most N²/2 comparisons, far fewer for an outline.
+    Touching is told from crossing exactly, rounding or not. At most N²/2 comparisons, far fewer for
+    an outline.
     """
     start = points
     end = np.roll(points, -1, axis=0)
@@ -56,7 +58,9 @@ def _side(a: Float, b: Float, p: Float) -> NDArray[np.float64]:
     sign = np.sign(turn)
     same = (p == a).all(1) | (p == b).all(1)
     sign[same] = 0
-    for k in np.nonzero(unsure & ~same)[0]:
+    # products of whole numbers of this size are exact already
+    whole = ((a == np.trunc(a)) & (b == np.trunc(b)) & (p == np.trunc(p))).all(1)
+    for k in np.nonzero(unsure & ~same & ~whole)[0][:_MAX_EXACT]:
         sign[k] = _exact_side(a[k], b[k], p[k])
     return sign
 

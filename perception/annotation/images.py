@@ -28,6 +28,7 @@ from perception.formats.problems import Problem, RefusedError
 from perception.structures import Image
 
 MAX_PIXELS = 100_000_000
+MAX_FILE_BYTES = 640 << 20  # 100 million pixels of three 16-bit channels, not compressed
 _ORIENTATION = 0x0112  # EXIF tag
 _RGB_PNG = b"\x08\x02"  # bit depth and colour type in the header of a PNG
 
@@ -97,12 +98,16 @@ def find_image(
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of an image file; raises `RefusedError` image_unreadable."""
+    """The bytes of an image file; raises `RefusedError` image_unreadable, image_too_large."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RefusedError("image_unreadable", f"{path.name}: {reason}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_large(f"more than {MAX_FILE_BYTES >> 20} MiB")
+    return data
 
 
 def benchmark_image(
@@ -114,11 +119,7 @@ def benchmark_image(
     """The image `folder/stem` with .png, .jpg or .jpeg; raises as `find_image` does."""
     for suffix in IMAGE_SUFFIXES:
         path = folder / f"{stem}{suffix}"
-        if not inside(path):
-            raise RefusedError(
-                "path_outside", f"{path.name} is a link that leads out of the folder; "
-                "give --allow-outside to follow it",
-            )  # fmt: skip
+        refuse_outside(inside, path)
         if _is_file(path):
             return decode_image(read_file(path), declared, suffix)
     raise RefusedError("image_missing", f"no image {stem}.png or .jpg in {folder.name}")
@@ -220,6 +221,17 @@ def inside_of(root: Path, *, allow_outside: bool) -> Callable[[Path], bool]:
     return inside
 
 
+def refuse_outside(inside: Callable[[Path], bool], *paths: Path | None) -> None:
+    """Raises `RefusedError` path_outside for the first path that must not be opened."""
+    for path in paths:
+        if path is not None and not inside(path):
+            raise RefusedError(
+                "path_outside",
+                f"{path.name} is a link that leads out of the folder; give --allow-outside to "
+                "follow it",
+            )
+
+
 # ---------------------------------------------------------------------------- pixels
 
 
@@ -291,7 +303,7 @@ def _rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
 
 
 def _too_large(found: str) -> RefusedError:
-    return RefusedError("image_too_large", f"found {found}, expected at most {MAX_PIXELS:,}")
+    return RefusedError("image_too_large", f"found {found}, expected at most {MAX_PIXELS:,} pixels")
 
 
 def _text(value: object) -> str:

@@ -70,5 +70,6 @@ def _yaml(rows: dict[str, str], counts: Counter[str], unknown: list[str]) -> str
         if label in unknown:
             near = default_table().suggest(label)
             note = f"unknown, {note}" + (f"; did you mean {near}?" if near else "")
-        lines.append(f"  {json.dumps(label)}: {name}  # {note}")
+        quoted = escape_surrogates(json.dumps(label, ensure_ascii=False))
+        lines.append(f"  {quoted}: {name}  # {note}")
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perception.cli.convert import printable
 from perception.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _print(audit: Audit) -> None:
         where = finding.file or "(folder)"
         shape = "" if finding.shape is None else f" shape {finding.shape}"
         line = f"{finding.severity:5} {where}{shape}: {finding.reason}: {finding.detail}"
-        print(line.encode("utf-8", "backslashreplace").decode())
+        print(printable(line, sys.stdout))
     print(
         f"{len(audit.files)} files: {audit.count('error')} errors, {audit.count('warn')} warnings"
     )

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from perception.annotation import formats
 from perception.errors import UsageError
@@ -231,14 +231,21 @@ def _print(report: Report, out: Path) -> None:
         for file, problem in rows[:SHOWN]:
             shape = "" if problem.shape is None else f" shape {problem.shape}"
             line = f"{kind}: {file}{shape}: {problem.reason}: {problem.detail}"
-            print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+            print(printable(line, sys.stderr), file=sys.stderr)
         if len(rows) > SHOWN:
             print(f"... and {len(rows) - SHOWN} more {kind}s in the report", file=sys.stderr)
     done = sum(not result.failed for result in report.results)
-    print(
+    summary = (
         f"{done} of {len(report.results)} files converted, {len(report.warnings)} warnings, "
         f"{len(report.errors)} errors: {out / 'report.json'}"
     )
+    print(printable(summary, sys.stdout))
+
+
+def printable(line: str, stream: TextIO) -> str:
+    """The line with what the terminal's encoding cannot show written as escapes."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _usage(where: object, found: str, expected: str, do: str) -> UsageError:

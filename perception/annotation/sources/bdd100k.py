@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perception.annotation.images import decode_image, inside_of, read_file
+from perception.annotation.images import decode_image, inside_of, read_file, refuse_outside
 from perception.annotation.interfaces import Item, Sample, Settings, Source
 from perception.errors import UsageError
 from perception.files import IMAGE_SUFFIXES
@@ -58,9 +58,7 @@ def read(item: Item, settings: Settings) -> Sample:
     """The shapes of one frame, with its image."""
     place, path = item.more
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
-    if not inside(item.path) or (path is not None and not inside(path)):
-        raise RefusedError("path_outside", "a link that leads out of the folder; give "
-                           "--allow-outside to follow it")  # fmt: skip
+    refuse_outside(inside, item.path, path)
     shapes, problems = read_frame(item.path, place)
     if path is None:
         missing = Problem("image_missing", f"no image {place.name} in the folder", error=True)

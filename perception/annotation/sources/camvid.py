@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.annotation.classes import city_scheme, default_table
-from perception.annotation.images import benchmark_image, inside_of
+from perception.annotation.images import benchmark_image, inside_of, refuse_outside
 from perception.annotation.interfaces import Item, Sample, Settings, Source
 from perception.errors import PerceptionError, UsageError
 from perception.files import read_raster
 from perception.formats.label_image import read_semantic
 from perception.formats.labelme import mask_shape
-from perception.formats.problems import RefusedError
 from perception.labels import load_scheme
 from perception.structures import Frame, Shape
 
@@ -74,9 +73,7 @@ def read(item: Item, settings: Settings) -> Sample:
     """The masks of one label image, with its image."""
     files: _Files = item.more
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
-    if not inside(item.path):
-        raise RefusedError("path_outside", "a link that leads out of the folder; give "
-                           "--allow-outside to follow it")  # fmt: skip
+    refuse_outside(inside, item.path)
     image, problems = benchmark_image(files.folder, files.stem, inside)
     if files.original:
         shapes = _from_colours(item.path, image.size)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from perception.annotation.classes import city_scheme
-from perception.annotation.images import EncodedImage, benchmark_image, inside_of
+from perception.annotation.images import EncodedImage, benchmark_image, inside_of, refuse_outside
 from perception.annotation.interfaces import Item, Sample, Settings, Source
 from perception.errors import UsageError
 from perception.formats.cityscapes import read_instances
@@ -75,10 +75,7 @@ def read(item: Item, settings: Settings) -> Sample:
     """The shapes of one frame."""
     files: _Files = item.more
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
-    used = [path for path in (files.polygons, files.ids, files.instances) if path is not None]
-    if not used or not all(map(inside, used)):
-        raise RefusedError("path_outside", "a link that leads out of the folder; give "
-                           "--allow-outside to follow it")  # fmt: skip
+    refuse_outside(inside, files.polygons, files.ids, files.instances)
     stem = f"{item.stem}_leftImg8bit"
     if files.polygons is None or (settings.rasters and files.ids is not None):
         image, problems = benchmark_image(files.images, stem, inside)

@@ -8,12 +8,11 @@ import numpy as np
 
 from perception.annotation.attributes import describe
 from perception.annotation.classes import default_table
-from perception.annotation.images import benchmark_image, inside_of
+from perception.annotation.images import benchmark_image, inside_of, refuse_outside
 from perception.annotation.interfaces import Item, Sample, Settings, Source
 from perception.errors import UsageError
 from perception.files import read_text
 from perception.formats.kitti_object import LABEL_FIELDS, read_labels, read_results
-from perception.formats.problems import RefusedError
 from perception.structures import Boxes, Frame, Shape
 
 # KITTI type → the canonical label that leads back to it
@@ -41,9 +40,7 @@ def find(src: Path, _: Settings) -> list[Item]:
 def read(item: Item, settings: Settings) -> Sample:
     """The rectangles of one label file, with its image."""
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
-    if not inside(item.path):
-        raise RefusedError("path_outside", "a link that leads out of the folder; give "
-                           "--allow-outside to follow it")  # fmt: skip
+    refuse_outside(inside, item.path)
     image, problems = benchmark_image(item.path.parents[1] / "image_2", item.stem, inside)
     lines = [line for line in read_text(item.path).split("\n") if line.strip()]
     scored = bool(lines) and len(lines[0].split()) > LABEL_FIELDS

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.annotation.images import benchmark_image, inside_of
+from perception.annotation.images import benchmark_image, inside_of, refuse_outside
 from perception.annotation.interfaces import Item, Sample, Settings, Source
 from perception.errors import UsageError
 from perception.formats.kitti_road import read_label
 from perception.formats.labelme import mask_shape
-from perception.formats.problems import Problem, RefusedError
+from perception.formats.problems import Problem
 from perception.structures import Frame, RoadLabel
 
 _LABEL = re.compile(r"(um|umm|uu)_road_([0-9]{6})\.png")
@@ -38,9 +38,7 @@ def read(item: Item, settings: Settings) -> Sample:
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
     lane_path = item.path.with_name(item.path.name.replace("_road_", "_lane_"))
     lane = lane_path if lane_path.is_file() else None
-    if not inside(item.path) or (lane is not None and not inside(lane)):
-        raise RefusedError("path_outside", "a link that leads out of the folder; give "
-                           "--allow-outside to follow it")  # fmt: skip
+    refuse_outside(inside, item.path, lane)
     image, problems = benchmark_image(item.path.parents[1] / "image_2", item.stem, inside)
     label = read_label(item.path, image.size, lane=lane)
     if lane is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.annotation.classes import LabelTable
-from perception.annotation.images import EncodedImage, find_image, inside_of
+from perception.annotation.images import EncodedImage, find_image, inside_of, refuse_outside
 from perception.annotation.interfaces import Item, Sample, Settings, Source
 from perception.annotation.scene import unknown_label
 from perception.formats import labelme
@@ -37,9 +37,7 @@ def read(item: Item, settings: Settings) -> Sample:
     """One annotation with its image; every shape is examined, so that all errors are named."""
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
     try:
-        if not inside(item.path):
-            raise RefusedError("path_outside", "the annotation is a link that leads out of the "
-                               "folder; give --allow-outside to follow it")  # fmt: skip
+        refuse_outside(inside, item.path)
         content = labelme.read(item.path).content
     except RefusedError as error:
         return Sample(None, (error.problem,))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.annotation.images import decode_image, inside_of, read_file
+from perception.annotation.images import decode_image, inside_of, read_file, refuse_outside
 from perception.annotation.interfaces import Item, Sample, Settings, Source
 from perception.errors import UsageError
 from perception.files import IMAGE_SUFFIXES
@@ -71,9 +71,7 @@ def read(item: Item, settings: Settings) -> Sample:
     if path is None:
         problem = Problem("image_missing", f"no image {item.stem} in the folder", error=True)
         return Sample(None, (problem,))
-    if not inside_of(item.root, allow_outside=settings.allow_outside)(path):
-        raise RefusedError("path_outside", "a link that leads out of the folder; give "
-                           "--allow-outside to follow it")  # fmt: skip
+    refuse_outside(inside_of(item.root, allow_outside=settings.allow_outside), path)
     image, problems = decode_image(read_file(path), suffix=path.suffix)
     shapes = []
     for index, row in enumerate(rows):

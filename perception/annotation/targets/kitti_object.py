@@ -88,8 +88,8 @@ def shape_box(shape: Shape) -> Box | None:
 def clip(box: Box, size: tuple[int, int], *, margin: int = 1) -> Box:
     """The box inside [0, W − margin] × [0, H − margin]; KITTI's own margin is 1."""
     height, width = size
-    x1, x2 = (min(max(x, 0.0), width - margin) for x in (box[0], box[2]))
-    y1, y2 = (min(max(y, 0.0), height - margin) for y in (box[1], box[3]))
+    x1, x2 = (min(max(0.0, x), float(width - margin)) for x in (box[0], box[2]))
+    y1, y2 = (min(max(0.0, y), float(height - margin)) for y in (box[1], box[3]))
     return x1, y1, x2, y2
 
 
