@@ -38,6 +38,8 @@ def _train(config: DictConfig) -> int:
     except Interrupted as stop:
         print(f"interrupted; saved. Go on: perception train resume={stop}", file=sys.stderr)
         return 130
+    if folder is None:  # the first process writes the report
+        return 0
     if config.trainer.report:
         from perception.runs.report import write_report
         from perception.runs.terminal import print_metrics

@@ -35,15 +35,31 @@ def load(
     Raises:
         PerceptionError: no run there, or its checkpoint does not fit its configuration.
     """
+    chosen = choose_device(device)
     folder, path = find_checkpoint(Path(run), which)
     config = merge_overrides(read_config(folder), overrides)
     state = checkpoint.load(path)
     model = build_model(config)
     checkpoint.load_weights(model.network, state["evaluated"], path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    in_layout(model.network.to(device), channels_last=True)
+    in_layout(model.network.to(chosen), channels_last=True)
     return model
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the accelerator where there is one.
+
+    Raises:
+        PerceptionError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch raises both
+        raise PerceptionError(
+            "device", found=name, expected="auto, cpu, or an accelerator that torch finds here",
+            do="perception doctor says what this installation can do.",
+        ) from error  # fmt: skip
 
 
 def find_checkpoint(run: Path, which: str | None = None) -> tuple[Path, Path]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from perception.errors import PerceptionError
 
 log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())  # without it, Python prints every key on stderr
 _SHOWN = 8  # keys of each kind in the one-line message; the log has them all
 
 

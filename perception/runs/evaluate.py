@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from perception.files import write_json
 from perception.inference.evaluate import Evaluation
-from perception.inference.load import find_checkpoint
+from perception.inference.load import choose_device, find_checkpoint
 from perception.inference.model import Model
 from perception.training import checkpoint
 from perception.training.build import Experiment, build
@@ -49,15 +49,14 @@ def open_run(
     Raises:
         PerceptionError: no run, a checkpoint that does not fit, or data that is not there.
     """
+    chosen = choose_device(device)
     folder, path = find_checkpoint(run, which)
     config = merge_overrides(read_config(folder), overrides)
     config.encoder.weights = None
     state = checkpoint.load(path)
     experiment = build(config)
     checkpoint.load_weights(experiment.model, state["evaluated"], path)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    experiment.model.to(device).eval()
+    experiment.model.to(chosen).eval()
     best = dict(state.get("best") or {})
     return StoredRun(folder, path, int(state["step"]), best, config, experiment)
 

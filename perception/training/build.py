@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
@@ -123,6 +124,8 @@ def build(config: DictConfig) -> Experiment:
                 f"head.{task}", found="no head", expected=f"one, because a data set trains {task}",
                 do=f"Choose head/{task}=..., or leave {task} out of data.sets.*.tasks.",
             )  # fmt: skip
+    for task, head in model.heads.items():
+        head.requires_grad_(task in tasks)  # DDP waits for the gradients of all that is trained
     return Experiment(
         model, _balance(config, tasks), sets, scheme, box_names, input_size(config),
         int(config.trainer.workers), int(config.seed),
@@ -142,7 +145,7 @@ def build_network(
     config: DictConfig, scheme: LabelScheme | None, box_names: Sequence[str]
 ) -> MultiTask:
     """Encoder and the heads that have something to predict; class lists come from the labels."""
-    encoder = instantiate(config.encoder)
+    encoder = create(config.encoder, "encoder")
     classes: dict[str, Sequence[str]] = {
         "semantic": scheme.names if scheme else (),
         "boxes": tuple(box_names),
@@ -151,15 +154,34 @@ def build_network(
     for task, settings in config.head.items():
         if not settings or (task in classes and not classes[task]):
             continue
-        extra = {"classes": list(classes[task])} if task in classes else {}
-        heads.append(
-            instantiate(settings, channels=encoder.channels, strides=encoder.strides, **extra)
-        )
+        extra: dict[str, Any] = {"classes": list(classes[task])} if task in classes else {}
+        extra |= {"channels": encoder.channels, "strides": encoder.strides}
+        heads.append(create(settings, f"head.{task}", **extra))
     if not heads:
         raise PerceptionError(
             "head", found="no head", expected="at least one", do="Choose e.g. head/road=fcn8s."
         )
     return MultiTask(encoder, heads)
+
+
+def create(settings: Any, where: str, **extra: Any) -> Any:
+    """What the `_target_` of `settings` makes of them and of `extra`.
+
+    Raises:
+        PerceptionError: what the target itself says, or an argument that it does not take.
+    """
+    try:
+        return instantiate(settings, **extra)
+    except InstantiationException as error:  # Hydra wraps whatever the target raised
+        cause = error.__cause__
+        if isinstance(cause, PerceptionError):
+            raise cause from error
+        if not isinstance(cause, (ImportError, TypeError, ValueError)):
+            raise
+        raise PerceptionError(
+            where, found=" ".join(str(cause).split()), expected="settings that it takes",
+            do="perception train --cfg prints those of the chosen group.",
+        ) from error  # fmt: skip
 
 
 def input_size(config: DictConfig) -> tuple[int, int] | None:
@@ -172,7 +194,7 @@ def _balance(config: DictConfig, tasks: Sequence[str]) -> Balance:
     settings = _plain(config.balance)
     if settings["_target_"].endswith(".Uncertainty"):
         settings["tasks"] = list(tasks)
-    return instantiate(settings)
+    return create(settings, "balance")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

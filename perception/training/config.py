@@ -20,6 +20,13 @@ from perception.errors import PerceptionError, UsageError
 from perception.files import packaged, read_yaml
 
 _MISSING = object()
+WHOLE = {  # the least value of settings that are whole numbers
+    "steps": 1, "seed": 0, "trainer.accumulate": 1, "trainer.log_every": 1,
+    "trainer.checkpoint_every": 1, "trainer.workers": 0, "trainer.num_nodes": 1,
+    "trainer.evaluate_every": 0, "trainer.evaluate_frames": 1, "trainer.threads": 0,
+}  # fmt: skip
+POSITIVE = ("optimizer.lr", "optimizer.encoder_lr_factor", "trainer.clip_norm", "trainer.ema")
+OPTIONAL = ("evaluate_every", "evaluate_frames", "threads", "clip_norm", "ema", "encoder_lr_factor")
 
 
 def compose_config(overrides: Sequence[str]) -> DictConfig:
@@ -47,6 +54,11 @@ def merge_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         key = override.key_or_group
         if OmegaConf.select(config, key, default=_MISSING) is _MISSING:
             raise _unknown_key(key, _keys(config))
+        if isinstance(OmegaConf.select(config, key), DictConfig) and key in groups():
+            raise UsageError(
+                override.input_line, found="another choice for a stored run", expected=f"{key}.X=Y",
+                do="Change single keys; a new choice is a new run.",
+            )  # fmt: skip
         OmegaConf.update(config, key, override.value())
     return config
 
@@ -62,6 +74,24 @@ def read_config(folder: Path) -> DictConfig:
     config = OmegaConf.create(read_yaml(path))
     OmegaConf.set_struct(config, True)
     return config
+
+
+def check_numbers(config: DictConfig) -> None:
+    """Settings of the loop that have to be numbers of a kind.
+
+    Raises:
+        PerceptionError: one that is not.
+    """
+    sets = (f"data.sets.{name}.batch_size" for name, s in config.data.sets.items() if s)
+    whole = {**WHOLE, **dict.fromkeys(sets, 1)}
+    for key in (*whole, *POSITIVE):
+        value = OmegaConf.select(config, key)
+        if value is None and key.split(".")[-1] in OPTIONAL:
+            continue
+        kinds = int if key in whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or value < whole.get(key, 0):
+            kind = f"a whole number from {whole[key]}" if key in whole else "a number from 0"
+            raise PerceptionError(key, found=str(value), expected=kind, do="Correct the setting.")
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Any]:
@@ -89,10 +119,20 @@ def _unknown_key(key: str, known: Sequence[str]) -> UsageError:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
     guess = (leaf or near or ["one of perception train --help"])[0]
+    if _is_set_option(key):
+        guess = f"+{key}=..., because the chosen data leaves it at its default"
     return UsageError(
         key, found="an unknown configuration key", expected=guess,
         do="perception train --cfg prints all keys; +key=value adds one.",
     )  # fmt: skip
+
+
+def _is_set_option(key: str) -> bool:
+    """Whether it is data.sets.NAME.<an option of every data set>."""
+    from perception.data.build import OPTIONS
+
+    parts = key.split(".")
+    return parts[:2] == ["data", "sets"] and len(parts) == 4 and parts[3] in OPTIONS
 
 
 def _usage(error: Exception, choices: Sequence[str]) -> UsageError:

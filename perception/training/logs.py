@@ -123,8 +123,14 @@ def _append(path: Path, row: Mapping[str, float]) -> None:
     """Adds a row; a new column rewrites the file with the longer header."""
     header = _header(path)
     if set(row) <= set(header):
-        with path.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, header).writerow(row)
+        try:
+            with path.open("a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, header).writerow(row)
+        except OSError as error:
+            raise PerceptionError(
+                path, found=f"cannot write: {error.strerror or error}", expected="a writable file",
+                do="Free space, then go on with resume=RUN.",
+            ) from error  # fmt: skip
         return
     rows = read_log(path)
     header += [name for name in row if name not in header]

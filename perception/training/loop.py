@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -26,9 +25,10 @@ from perception.errors import PerceptionError
 from perception.files import atomic_open, write_text
 from perception.inference.evaluate import Evaluation
 from perception.models.multitask import MultiTask, in_layout
+from perception.models.weights import read_weights
 from perception.training import checkpoint
-from perception.training.build import Draw, Experiment, build
-from perception.training.config import read_config
+from perception.training.build import Draw, Experiment, build, create
+from perception.training.config import check_numbers, read_config
 from perception.training.ema import EMA
 from perception.training.logs import Logger
 from perception.training.optim import Plateau, Schedule, parameter_groups, set_learning_rate
@@ -63,12 +63,15 @@ class Run:
         return self.ema.model if self.ema else self.inner.model
 
 
-def train(config: DictConfig, *, draw: Draw | None = None) -> Path:
-    """Trains what `config` describes and returns the run's folder.
+def train(config: DictConfig, *, draw: Draw | None = None) -> Path | None:
+    """Trains what `config` describes.
 
     Args:
         config: the composed configuration.
         draw: makes an overlay from an image and its prediction, for loggers that take pictures.
+
+    Returns:
+        The run's folder; None in a process that helps the first one.
 
     Raises:
         PerceptionError: bad data or settings, a loss that is no number, a full disk.
@@ -99,23 +102,22 @@ def train(config: DictConfig, *, draw: Draw | None = None) -> Path:
             for stream in streams:
                 stream.close()
             run.logger.finish()
-    if run.fabric.is_global_zero:
-        export_weights(run.evaluated, run.folder / "model.safetensors")
+    if not run.fabric.is_global_zero:
+        return None
+    export_weights(run.evaluated, run.folder / "model.safetensors")
     return run.folder
 
 
 def start(config: DictConfig) -> Run:
     """Builds a run, new or resumed, ready for its next step."""
+    check_numbers(config)
     trainer = config.trainer
     if trainer.threads:
         torch.set_num_threads(int(trainer.threads))
     if trainer.deterministic:
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(
-        accelerator=trainer.accelerator, devices=trainer.devices, num_nodes=trainer.num_nodes,
-        strategy=trainer.strategy, precision=trainer.precision,
-    )  # fmt: skip
+    fabric = _fabric(trainer)
     fabric.launch()
     torch.manual_seed(int(config.seed))
     experiment = build(config)
@@ -133,12 +135,11 @@ def start(config: DictConfig) -> Run:
     folder = Path(config.run_dir)
     run = Run(
         fabric, folder, config, experiment, joint, inner, wrapped,
-        instantiate(config.schedule), ema, instantiate(config.logger),
+        create(config.schedule, "schedule"), ema, create(config.logger, "logger"),
     )  # fmt: skip
     if config.resume:
         restore(run)
     if fabric.is_global_zero:
-        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         values: Any = OmegaConf.to_container(config, resolve=True)
         run.logger.start(folder, values, run.step)
@@ -242,9 +243,7 @@ def restore(run: Run) -> None:
 def initialize(model: nn.Module, path: Path) -> None:
     """Starts from the evaluated weights of another run (.pt) or an exported file (.safetensors)."""
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        weights: Mapping[str, Tensor] = load_file(path)
+        weights: Mapping[str, Tensor] = read_weights(path)
     else:
         weights = checkpoint.load(path)["evaluated"]
     checkpoint.load_weights(model, weights, path)
@@ -274,6 +273,21 @@ def _weights(run: Run) -> dict[str, Any]:
     return {"step": run.step, "evaluated": run.evaluated.state_dict()}
 
 
+def _fabric(trainer: DictConfig) -> Fabric:
+    """Lightning Fabric on the chosen devices."""
+    try:
+        return Fabric(
+            accelerator=trainer.accelerator, devices=trainer.devices, num_nodes=trainer.num_nodes,
+            strategy=trainer.strategy, precision=trainer.precision,
+        )  # fmt: skip
+    except Exception as error:  # Fabric's checks raise several kinds
+        raise PerceptionError(
+            "trainer", found=" ".join(str(error).split()).rstrip("."),
+            expected="what this machine has",
+            do="Correct trainer.accelerator, devices, strategy or precision.",
+        ) from error  # fmt: skip
+
+
 def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:
     """The configured optimiser over the parameter groups."""
     settings = dict(config.optimizer)
@@ -284,7 +298,7 @@ def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:
         encoder_lr_factor=float(settings.pop("encoder_lr_factor", 1.0)),
     )
     names = [group.pop("name") for group in groups]
-    optimizer = instantiate(settings, params=groups, _convert_="all")
+    optimizer = create(settings, "optimizer", params=groups, _convert_="all")
     for group, name in zip(optimizer.param_groups, names, strict=True):
         group["name"], group["initial_lr"] = name, group["lr"]
     return optimizer

@@ -147,3 +147,14 @@ def test_the_command_checks_and_answers_by_its_exit_code(archive, tmp_path, caps
     assert "no um_lane maps" in printed.out
     assert "refused: the file is no readable zip archive" in printed.out
     assert "none.zip: found no such file" in printed.err
+
+
+def test_a_missing_calibration_is_named_and_nothing_is_written(folders, tmp_path, capsys):
+    root, _ = folders
+    (tmp_path / "calib").mkdir()
+    words = ["--pred", root / "pred", "--calib", tmp_path / "calib", tmp_path / "out.zip"]
+
+    assert main(["submit", "kitti_road", *map(str, words)]) == 1
+
+    assert f"{tmp_path / 'calib'}: um_road_000000: found neither" in capsys.readouterr().err
+    assert not (tmp_path / "out.zip").exists()

@@ -1,4 +1,4 @@
-"""A few tiny synthetic streets that every training test shares."""
+"""A few tiny synthetic streets that the tests of training and of bad input share."""
 
 from __future__ import annotations
 
