@@ -15,7 +15,7 @@ from perception.scoring.kitti_road_submission import (
 )
 
 _EXAMPLES = """examples:
-  perception submit kitti_road --pred maps --calib data_road/testing/calib road.zip
+  perception submit kitti_road road.zip --pred maps --calib data_road/testing/calib
   perception submit kitti_road --check road.zip
 
 Maps are confidences in the image, named like the images of the testing part (um_000000.png) or
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         return _tell(args.check, check_submission(args.check))
     if not (args.out and args.pred and args.calib):
         raise UsageError("submit kitti_road", found="not all of --pred, --calib and OUT.zip",
-                         expected="--pred DIR --calib DIR OUT.zip, or --check OUT.zip",
+                         expected="OUT.zip --pred DIR --calib DIR, or --check OUT.zip",
                          do="See `perception submit --help`.")  # fmt: skip
     return _tell(args.out, _write(args))
 

@@ -8,7 +8,7 @@ by that matrix once: labels cannot drift from their image, and pixels are interp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -181,12 +181,13 @@ def _warp_label(label: NDArray[np.uint8], pixel: Matrix, out: tuple[int, int]) -
 
 
 def _warp(
-    image: NDArray[np.uint8],
+    image: NDArray[Any],
     pixel: Matrix,
     out: tuple[int, int],
     interpolation: int,
     fill: tuple[int, ...],
-) -> NDArray[np.uint8]:
+) -> NDArray[Any]:
+    """Pixels of any number type, which they keep."""
     size, mode = (out[1], out[0]), cv2.BORDER_CONSTANT
     if np.array_equal(pixel[2], (0, 0, 1)):
         warped = cv2.warpAffine(
@@ -196,7 +197,7 @@ def _warp(
         warped = cv2.warpPerspective(
             image, pixel, size, flags=interpolation, borderMode=mode, borderValue=fill
         )
-    return np.asarray(warped, np.uint8)
+    return np.asarray(warped)
 
 
 def _project(points: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:

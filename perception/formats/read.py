@@ -21,6 +21,8 @@ from perception.formats.label_image import read_semantic, road_from_classes
 from perception.formats.manifest import Manifest
 from perception.structures import Boxes, Frame, Image, RoadLabel, SemanticLabel
 
+NAMES = ("semantic", "instances", "road", "lane", "boxes", "calibration")  # what `read` reads
+
 
 def read(files: FrameFiles, manifest: Manifest) -> Frame:
     """The frame with every label whose file is there (image lazily).

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from perception.errors import PerceptionError
+from perception.files import IMAGE_SUFFIXES
 from perception.formats.frames import FrameFiles, Listing, find_frames, survey
 from perception.formats.manifest import Manifest, Split
+from perception.formats.read import NAMES
 from perception.structures import Frame
 
 
@@ -81,11 +83,10 @@ def verify(
 
 def check_frame(files: FrameFiles, manifest: Manifest) -> tuple[str, ...]:
     """Everything that is wrong with one frame, one line each."""
-    found = []
-    try:
-        check_image(files.image)
-    except PerceptionError as error:
-        found.append(_line(error))
+    found = _image(files.image)
+    for name, path in files.labels.items():
+        if name not in NAMES and path.suffix.lower() in IMAGE_SUFFIXES:  # a task of one's own
+            found.extend(_image(path))
     try:
         frame = manifest.reader_module.read(files, manifest)
     except PerceptionError as first:
@@ -125,6 +126,15 @@ def _checked(
         return
     with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(check, frames, chunksize=8)
+
+
+def _image(path: Path) -> list[str]:
+    """What is wrong with one image file."""
+    try:
+        check_image(path)
+    except PerceptionError as error:
+        return [_line(error)]
+    return []
 
 
 def _label(files: FrameFiles, manifest: Manifest, name: str) -> list[str]:

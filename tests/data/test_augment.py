@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perception.data import geometry
 from perception.data.augment import Augment
 from perception.data.batch import Sample, SampleBoxes
 from perception.data.geometry import View, apply_view, draw_view
@@ -243,3 +244,12 @@ def test_what_albumentations_does_not_know_is_an_error(steps, named):
 def test_a_wrong_option_of_the_view_is_named(view, message):
     with pytest.raises(PerceptionError, match=message):
         Augment((8, 8), view=view)
+
+
+def test_a_label_of_fractions_keeps_them():
+    """docs/add_a_head.md warps metres."""
+    metres = np.array([[0.25, 20.5]], np.float32)
+
+    moved = geometry._warp(metres, np.eye(3), (1, 3), cv2.INTER_NEAREST, (0,))
+
+    assert moved.tolist() == [[0.25, 20.5, 0.0]]

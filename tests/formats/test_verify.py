@@ -128,3 +128,18 @@ def test_wrong_use_is_one_line(words, code, message, capsys):
     assert main(["prepare", *words]) == code
 
     assert message in capsys.readouterr().err
+
+
+def test_images_of_a_label_of_ones_own_are_checked(tmp_path):
+    (tmp_path / "dataset.yaml").write_text(
+        'name: own\nlayout: {image: "i/{n}", depth: "d/{n}"}\nkey: "{n}"\nsplits: {all: {}}\n'
+        "labels: []\n"
+    )
+    write_image(tmp_path / "i/0.png", np.zeros((8, 9, 3), np.uint8))
+    write_image(tmp_path / "d/0.png", np.zeros((8, 9), np.uint16))
+    assert not damage(tmp_path / "dataset.yaml", tmp_path)
+
+    (tmp_path / "d/0.png").write_bytes((tmp_path / "d/0.png").read_bytes()[:40])
+
+    (line,) = damage(tmp_path / "dataset.yaml", tmp_path)
+    assert str(line).startswith(f"{tmp_path / 'd/0.png'}: found a truncated image")

@@ -152,7 +152,7 @@ def test_the_command_checks_and_answers_by_its_exit_code(archive, tmp_path, caps
 def test_a_missing_calibration_is_named_and_nothing_is_written(folders, tmp_path, capsys):
     root, _ = folders
     (tmp_path / "calib").mkdir()
-    words = ["--pred", root / "pred", "--calib", tmp_path / "calib", tmp_path / "out.zip"]
+    words = [tmp_path / "out.zip", "--pred", root / "pred", "--calib", tmp_path / "calib"]
 
     assert main(["submit", "kitti_road", *map(str, words)]) == 1
 
