@@ -6,14 +6,19 @@ BIN    := $(VENV)/bin
 
 .PHONY: env demo test lint types unit bench clean
 
-env: $(VENV)/.installed
+env: $(VENV)/.native
 
-# torch first: the native ops are built against the torch that will run them.
+# torch first: the native ops are built against the torch that will run them. They are built in a
+# step of their own, so that a change of one C++ file compiles that file alone.
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel -c constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt torch 'numpy<2.4'
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	PERCEPTION_NATIVE=off $(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(VENV)/.native: $(VENV)/.installed $(shell find perception/ops/csrc -type f)
+	$(BIN)/python setup.py -q build_ext --inplace
 	@touch $@
 
 demo: env
@@ -37,4 +42,4 @@ bench: env
 	@for script in scripts/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf perception/ops/*.so perception/ops/native.json $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

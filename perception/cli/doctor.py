@@ -16,7 +16,26 @@ def run(_: argparse.Namespace) -> int:
     print(f"python      {platform.python_version()} on {platform.machine()}")
     for name in ("road-perception", "torch", "numpy", "opencv-python", "opencv-python-headless"):
         print(f"{name:<11} {_installed(name)}")
+    print(f"ops         {_ops()}")
     return _check_opencv()
+
+
+def _ops() -> str:
+    """Whether the compiled ops serve, with which instruction set and GPUs, and if not why not."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same words stand in the line
+        try:
+            from perception.ops import _native
+        except ImportError as error:
+            return f"cannot be used: {error}"
+    status = _native.STATUS
+    if not status.native:
+        return f"PyTorch reference (slow): {status.why}. {_native.REBUILD}"
+    gpus = ", ".join(f"sm_{each}" for each in status.cuda)
+    cuda = f"compiled for {gpus}" if gpus else f"not compiled: {status.why}"
+    return f"native, CPU variant {status.isa}; CUDA kernels {cuda}"
 
 
 def _check_opencv() -> int:

@@ -1,5 +1,6 @@
 """Region-of-interest operators with torchvision's signatures."""
 
+from perception.ops._arguments import set_debug
 from perception.ops._native import backend
 from perception.ops.align import multi_level_roi_align, roi_align
 from perception.ops.boxes import (
@@ -12,11 +13,16 @@ from perception.ops.boxes import (
 from perception.ops.crop import rezoom
 from perception.ops.deform_conv import DeformConv2d, deform_conv2d
 from perception.ops.deform_pool import deform_ps_roi_pool, deform_roi_pool
+from perception.ops.modules import PSRoIAlign, PSRoIPool, RoIAlign, RoIPool
 from perception.ops.pooling import ps_roi_align, ps_roi_pool, roi_pool
 from perception.ops.suppression import batched_nms, box_voting, nms, nms_rotated, soft_nms
 
 __all__ = [
     "DeformConv2d",
+    "PSRoIAlign",
+    "PSRoIPool",
+    "RoIAlign",
+    "RoIPool",
     "backend",
     "batched_nms",
     "box_iou",
@@ -36,5 +42,6 @@ __all__ = [
     "rezoom",
     "roi_align",
     "roi_pool",
+    "set_debug",
     "soft_nms",
 ]

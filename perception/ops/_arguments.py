@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from perception.ops.reference._common import image_indices
+
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 MAX_SAMPLING_RATIO = 65535
 MAX_OUTPUT_SIZE = 65535
@@ -72,6 +74,20 @@ def check_map(name: str, features: Tensor, rois: Tensor) -> None:
         raise ValueError(f"{name} has no pixels to read boxes from: {tuple(features.shape)}")
 
 
+_debug = False
+
+
+def set_debug(on: bool) -> bool:
+    """Switches checks of image indices on GPUs on or off; returns what was set before.
+
+    Without them a row with a bad index gives zeros there, because looking at it would make the
+    host wait for the GPU. On CPUs bad indices are always errors.
+    """
+    global _debug
+    before, _debug = _debug, on
+    return before
+
+
 def as_rois(features: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
     """(K, 5) float32 or float64 rows (image index, 4 box numbers) from a tensor or one per image.
 
@@ -89,6 +105,10 @@ def as_rois(features: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
         rois = _concatenated(features, boxes)
     if rois.dtype.is_complex or rois.layout != torch.strided:
         raise TypeError(f"boxes must be dense and real, got {rois.dtype}, {rois.layout}")
+    if rois.device != features.device:
+        raise ValueError(f"boxes are on {rois.device}, features on {features.device}")
+    if _debug and rois.device.type not in ("cpu", "meta"):
+        image_indices(rois, features.shape[0])
     if rois.dtype is torch.float64 or rois.dtype is torch.float32:
         return rois
     wide = features.dtype is torch.float64 or not rois.dtype.is_floating_point

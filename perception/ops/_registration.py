@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 LIBRARY = torch.library.Library("perception", "DEF")
 
@@ -54,8 +55,15 @@ def call(op: Any, *args: Any) -> Any:
         return op(*args)
     if torch.is_grad_enabled() and any(_needs_grad(arg) for arg in args):
         return op(*args)
+    if forward_ad._current_level >= 0:  # not supported: the autograd layer says so
+        return op(*args)
     with torch._C._AutoDispatchBelowAutograd():
         return op(*args)
+
+
+def deterministic() -> bool:
+    """Whether torch asks for the same bits every time: which CUDA kernel a backward runs."""
+    return torch.are_deterministic_algorithms_enabled()
 
 
 def _needs_grad(arg: Any) -> bool:

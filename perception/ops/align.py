@@ -17,7 +17,7 @@ from perception.ops._arguments import (
     check_sampling,
     check_scale,
 )
-from perception.ops._registration import call, define
+from perception.ops._registration import call, define, deterministic
 
 
 def roi_align(
@@ -161,7 +161,7 @@ def _fake_roi_align(
 
 def _fake_roi_align_backward(
     grad: Tensor, rois: Tensor, scale: float, shape: Sequence[int], sampling_ratio: int,
-    aligned: bool,
+    aligned: bool, deterministic: bool = True,
 ) -> Tensor:  # fmt: skip
     return torch.empty(
         shape, dtype=grad.dtype, device=grad.device, memory_format=reference.layout_of(grad)
@@ -177,13 +177,13 @@ def _setup_roi_align(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward_roi_align(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     (rois,) = ctx.saved_tensors
     grad_features = _roi_align_backward(
-        grad, rois, ctx.scale, ctx.shape, ctx.sampling_ratio, ctx.aligned
+        grad, rois, ctx.scale, ctx.shape, ctx.sampling_ratio, ctx.aligned, deterministic()
     )
     return grad_features, None, None, None, None, None, None
 
 
 def _setup_roi_align_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, rois, ctx.scale, _, ctx.sampling_ratio, ctx.aligned = inputs
+    grad, rois, ctx.scale, _, ctx.sampling_ratio, ctx.aligned, _ = inputs
     ctx.size = grad.shape[2:]
     ctx.save_for_backward(rois)
 
@@ -193,7 +193,7 @@ def _backward_roi_align_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     (rois,) = ctx.saved_tensors
     rows, columns = ctx.size
     again = _roi_align(grad, rois, ctx.scale, rows, columns, ctx.sampling_ratio, ctx.aligned)
-    return again, None, None, None, None, None
+    return again, None, None, None, None, None, None
 
 
 _roi_align = define(
@@ -204,7 +204,7 @@ _roi_align = define(
 )  # fmt: skip
 _roi_align_backward = define(
     "roi_align_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt[] shape, "
-    "int sampling_ratio, bool aligned) -> Tensor",
+    "int sampling_ratio, bool aligned, bool deterministic) -> Tensor",
     reference=reference.roi_align_backward, fake=_fake_roi_align_backward,
     setup=_setup_roi_align_backward, backward=_backward_roi_align_backward,
 )  # fmt: skip
@@ -237,13 +237,19 @@ def _setup_multi_level(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> Non
 def _backward_multi_level(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     rois, *levels = ctx.saved_tensors
     grads = _multi_level_backward(
-        grad, rois, levels[0] if levels else None, ctx.scales, ctx.shapes, *ctx.settings
+        grad,
+        rois,
+        levels[0] if levels else None,
+        ctx.scales,
+        ctx.shapes,
+        *ctx.settings,
+        deterministic(),
     )
     return grads, None, None, None, None, None, *[None] * len(ctx.settings)
 
 
 def _setup_multi_level_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    grad, rois, levels, ctx.scales, _, *ctx.settings = inputs
+    grad, rois, levels, ctx.scales, _, *ctx.settings, _ = inputs
     ctx.size = grad.shape[2:]
     ctx.save_for_backward(rois, *([] if levels is None else [levels]))
 
@@ -254,7 +260,7 @@ def _backward_multi_level_backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, 
     again = _multi_level(
         list(grads), rois, levels[0] if levels else None, ctx.scales, *ctx.size, *ctx.settings
     )
-    return again, None, None, None, None, *[None] * len(ctx.settings)
+    return again, None, None, None, None, None, *[None] * len(ctx.settings)
 
 
 _RULE = "int sampling_ratio, bool aligned, float canonical_size, int canonical_level"
@@ -266,7 +272,7 @@ _multi_level = define(
 )  # fmt: skip
 _multi_level_backward = define(
     "multi_level_roi_align_backward(Tensor grad, Tensor rois, Tensor? levels, "
-    f"float[] spatial_scales, SymInt[] shapes, {_RULE}) -> Tensor[]",
+    f"float[] spatial_scales, SymInt[] shapes, {_RULE}, bool deterministic) -> Tensor[]",
     reference=reference.multi_level_roi_align_backward, fake=_fake_multi_level_backward,
     setup=_setup_multi_level_backward, backward=_backward_multi_level_backward,
 )  # fmt: skip

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from perception.ops import reference
 from perception.ops._arguments import as_rois, check_features, check_scale
-from perception.ops._registration import call, define
+from perception.ops._registration import call, define, deterministic
 
 QUARTERS = (-0.25, 0.0, 0.25)
 
@@ -67,7 +67,7 @@ def _fake(
 
 def _fake_backward(
     grad: Tensor, features: Tensor, rois: Tensor, w_offsets: list[float], h_offsets: list[float],
-    scale: float,
+    scale: float, deterministic: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     return torch.empty_like(features), torch.empty_like(rois)
 
@@ -79,7 +79,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     features, rois = ctx.saved_tensors
-    grad_features, grad_rois = _rezoom_backward(grad, features, rois, *ctx.settings)
+    grad_features, grad_rois = _rezoom_backward(
+        grad, features, rois, *ctx.settings, deterministic()
+    )
     return grad_features, grad_rois, None, None, None
 
 
@@ -89,6 +91,7 @@ _rezoom = define(
     reference=reference.rezoom, fake=_fake, setup=_setup, backward=_backward,
 )  # fmt: skip
 _rezoom_backward = define(
-    f"rezoom_backward(Tensor grad, Tensor features, Tensor rois, {_SETTINGS}) -> (Tensor, Tensor)",
+    f"rezoom_backward(Tensor grad, Tensor features, Tensor rois, {_SETTINGS}, "
+    "bool deterministic) -> (Tensor, Tensor)",
     reference=reference.rezoom_backward, fake=_fake_backward,
 )  # fmt: skip

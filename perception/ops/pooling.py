@@ -17,7 +17,7 @@ from perception.ops._arguments import (
     check_sampling,
     check_scale,
 )
-from perception.ops._registration import call, define
+from perception.ops._registration import call, define, deterministic
 
 
 def roi_pool(
@@ -160,7 +160,7 @@ def _fake_roi_pool(
 
 
 def _fake_roi_pool_backward(
-    grad: Tensor, argmax: Tensor, rois: Tensor, shape: Sequence[int]
+    grad: Tensor, argmax: Tensor, rois: Tensor, shape: Sequence[int], deterministic: bool
 ) -> Tensor:
     return torch.empty(
         shape, dtype=grad.dtype, device=grad.device, memory_format=reference.layout_of(argmax)
@@ -174,7 +174,8 @@ def _setup_roi_pool(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Ten
 
 
 def _backward_roi_pool(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
-    return _roi_pool_backward(grad, *ctx.saved_tensors, ctx.shape), None, None, None, None
+    result = _roi_pool_backward(grad, *ctx.saved_tensors, ctx.shape, deterministic())
+    return result, None, None, None, None
 
 
 def _setup_roi_pool_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -187,7 +188,7 @@ def _backward_roi_pool_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     pixels = grad.flatten(2)[rois[:, 0].long()]
     found = argmax.long().flatten(2)
     again = pixels.gather(2, found.clamp(min=0)) * (found >= 0)
-    return again.view(argmax.shape), None, None, None
+    return again.view(argmax.shape), None, None, None, None
 
 
 _roi_pool = define(
@@ -197,7 +198,8 @@ _roi_pool = define(
     setup=_setup_roi_pool, backward=_backward_roi_pool,
 )  # fmt: skip
 _roi_pool_backward = define(
-    "roi_pool_backward(Tensor grad, Tensor argmax, Tensor rois, SymInt[] shape) -> Tensor",
+    "roi_pool_backward(Tensor grad, Tensor argmax, Tensor rois, SymInt[] shape, "
+    "bool deterministic) -> Tensor",
     reference=reference.roi_pool_backward, fake=_fake_roi_pool_backward,
     setup=_setup_roi_pool_backward, backward=_backward_roi_pool_backward,
 )  # fmt: skip
@@ -214,7 +216,7 @@ def _fake_read(
 
 
 def _fake_add_back(
-    grad: Tensor, rois: Tensor, scale: float, shape: Sequence[int], *sampling: int
+    grad: Tensor, rois: Tensor, scale: float, shape: Sequence[int], *settings: int
 ) -> Tensor:
     return _empty(shape, grad)
 
@@ -226,7 +228,7 @@ def _setup_read(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _setup_add_back(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, rois, ctx.scale, _, *ctx.sampling = inputs
+    grad, rois, ctx.scale, _, *ctx.sampling, _ = inputs
     ctx.size = grad.shape[2:]
     ctx.save_for_backward(rois)
 
@@ -236,13 +238,13 @@ def _linear_pair(name: str, sampling: str, read: Any, add_back: Any) -> tuple[An
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (rois,) = ctx.saved_tensors
-        result = add_back_op(grad, rois, ctx.scale, ctx.shape, *ctx.sampling)
+        result = add_back_op(grad, rois, ctx.scale, ctx.shape, *ctx.sampling, deterministic())
         return result, None, None, None, None, *[None] * len(ctx.sampling)
 
     def again(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         (rois,) = ctx.saved_tensors
         result = read_op(grad, rois, ctx.scale, *ctx.size, *ctx.sampling)
-        return result, None, None, None, *[None] * len(ctx.sampling)
+        return result, None, None, None, None, *[None] * len(ctx.sampling)
 
     read_op = define(
         f"{name}(Tensor features, Tensor rois, float spatial_scale, int rows, int columns"
@@ -251,7 +253,7 @@ def _linear_pair(name: str, sampling: str, read: Any, add_back: Any) -> tuple[An
     )  # fmt: skip
     add_back_op = define(
         f"{name}_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt[] shape"
-        f"{sampling}) -> Tensor",
+        f"{sampling}, bool deterministic) -> Tensor",
         reference=add_back, fake=_fake_add_back, setup=_setup_add_back, backward=again,
     )  # fmt: skip
     return read_op, add_back_op

@@ -25,8 +25,11 @@ def image_indices(rois: Tensor, images: int) -> Tensor:
 
 
 def weighted(value: Tensor, weight: Tensor) -> Tensor:
-    """`value * weight`, but 0 where the weight is 0, also for infinite and NaN values."""
-    return torch.where(weight != 0, value, torch.zeros_like(value)) * weight
+    """`value * weight`, but 0 where the weight is 0, also for infinite and NaN values.
+
+    Finite values stay as they are, so that the gradient to a weight of 0 is right, too.
+    """
+    return torch.where((weight != 0) | value.isfinite(), value, torch.zeros_like(value)) * weight
 
 
 def in_format_of(features: Tensor, result: Tensor) -> Tensor:

@@ -63,6 +63,7 @@ def multi_level_roi_align_backward(
     aligned: bool,
     canonical_size: float,
     canonical_level: int,
+    deterministic: bool = True,
 ) -> list[Tensor]:
     """Gradient to each level; `shapes` holds 4 numbers per level."""
     assigned = assign_levels(rois, levels, spatial_scales, canonical_size, canonical_level)

@@ -35,7 +35,7 @@ def rezoom(
             value = pixels[image, row, column]
             total = total + weighted(value, (y_weight * x_weight)[..., None])
     total = torch.where(known[..., None], total, torch.zeros_like(total))
-    return total.reshape(rois.shape[0], -1).to(features.dtype)
+    return total.flatten(1).to(features.dtype)
 
 
 def rezoom_backward(
@@ -45,6 +45,7 @@ def rezoom_backward(
     w_offsets: Sequence[float],
     h_offsets: Sequence[float],
     spatial_scale: float,
+    deterministic: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `rezoom` to (features, rois); the image index has gradient 0."""
     with torch.enable_grad():

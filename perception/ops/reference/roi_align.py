@@ -45,8 +45,12 @@ def roi_align_backward(
     shape: list[int],
     sampling_ratio: int,
     aligned: bool,
+    deterministic: bool = True,
 ) -> Tensor:
-    """(N, C, H, W) gradient to the features: the same weights, the other way."""
+    """(N, C, H, W) gradient to the features: the same weights, the other way.
+
+    `deterministic` chooses between CUDA kernels; the definition always is.
+    """
     images, _, height, width = shape
     image = image_indices(rois, images).tolist()
     result = grad.new_zeros(shape, dtype=accumulator(grad.dtype))
@@ -124,7 +128,9 @@ def _extent(low: float, high: float, scale: float, aligned: bool) -> tuple[float
     shift = 0.5 if aligned else 0.0
     start = low * scale - shift
     size = high * scale - shift - start
-    return start, size if aligned or math.isnan(size) else max(size, 1.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return start, math.nan  # no samples at all
+    return start, size if aligned else max(size, 1.0)
 
 
 def _samples_in_map(base: float, step: float, samples: int, extent: int) -> tuple[int, int]:

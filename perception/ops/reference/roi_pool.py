@@ -7,6 +7,7 @@ ceil, so that neighbouring bins may share cells.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from torch import Tensor
 from perception.ops.reference._common import accumulator, image_indices
 from perception.ops.reference.roi_align import axis_weights, layout_of, separable_sum
 
-Box = list[float]  # x1, y1, x2, y2
+# (low, high, bins, extent) of one axis -> (bins, extent) float64 weights of the cells
+Rule = Callable[[float, float, int, int], Tensor]
 
 
 def roi_pool(
@@ -39,7 +41,9 @@ def roi_pool(
     return out.contiguous(memory_format=layout), place.contiguous(memory_format=layout)
 
 
-def roi_pool_backward(grad: Tensor, argmax: Tensor, rois: Tensor, shape: list[int]) -> Tensor:
+def roi_pool_backward(
+    grad: Tensor, argmax: Tensor, rois: Tensor, shape: list[int], deterministic: bool = True
+) -> Tensor:
     """(N, C, H, W): every bin's gradient goes to the cell that was its maximum."""
     image = image_indices(rois, shape[0])
     result = grad.new_zeros(shape, dtype=accumulator(grad.dtype))
@@ -64,7 +68,12 @@ def ps_roi_align(
 
 
 def ps_roi_align_backward(
-    grad: Tensor, rois: Tensor, spatial_scale: float, shape: list[int], sampling_ratio: int
+    grad: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    shape: list[int],
+    sampling_ratio: int,
+    deterministic: bool = True,
 ) -> Tensor:
     """(N, C, H, W) gradient to the features."""
     return _add_back(grad, rois, shape, _align_rule(spatial_scale, sampling_ratio))
@@ -78,39 +87,40 @@ def ps_roi_pool(
 
 
 def ps_roi_pool_backward(
-    grad: Tensor, rois: Tensor, spatial_scale: float, shape: list[int]
+    grad: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    shape: list[int],
+    deterministic: bool = True,
 ) -> Tensor:
     """(N, C, H, W) gradient to the features, exactly that of the forward."""
     return _add_back(grad, rois, shape, _pool_rule(spatial_scale))
 
 
-class _align_rule:  # noqa: N801  (used like a function)
+def _align_rule(scale: float, sampling: int) -> Rule:
     """Weights of bilinear samples, always with the half-pixel shift and without minimum size."""
 
-    def __init__(self, scale: float, sampling: int) -> None:
-        self.scale, self.sampling = scale, sampling
+    def weights(low: float, high: float, bins: int, extent: int) -> Tensor:
+        finite = math.isfinite(low) and math.isfinite(high)
+        start = low * scale - 0.5
+        size = high * scale - 0.5 - start if finite else math.nan
+        return axis_weights(start, size, bins, sampling, extent)
 
-    def __call__(self, low: float, high: float, bins: int, extent: int) -> Tensor:
-        start = low * self.scale - 0.5
-        return axis_weights(start, high * self.scale - 0.5 - start, bins, self.sampling, extent)
+    return weights
 
 
-class _pool_rule:  # noqa: N801  (used like a function)
+def _pool_rule(scale: float) -> Rule:
     """Equal weights of whole cells; the last row and column are never read (as in torchvision)."""
 
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
+    def weights(low: float, high: float, bins: int, extent: int) -> Tensor:
+        start, end = _round(low * scale), _round(high * scale)
+        size = max(end - start, 1) if math.isfinite(end) else math.nan
+        result = torch.zeros(bins, extent, dtype=torch.float64)
+        for p, (first, last) in enumerate(_bins(start, size, bins, extent - 1)):
+            result[p, first:last] = 1 / max(last - first, 1)
+        return result
 
-    def __call__(self, low: float, high: float, bins: int, extent: int) -> Tensor:
-        start = _round(low * self.scale)
-        size = max(_round(high * self.scale) - start, 1)
-        weights = torch.zeros(bins, extent, dtype=torch.float64)
-        for p, (first, end) in enumerate(_bins(start, size, bins, extent - 1)):
-            weights[p, first:end] = 1 / max(end - first, 1)
-        return weights
-
-
-Rule = _align_rule | _pool_rule
+    return weights
 
 
 def _read(features: Tensor, rois: Tensor, size: tuple[int, int], rule: Rule) -> Tensor:
@@ -139,19 +149,23 @@ def _add_back(grad: Tensor, rois: Tensor, shape: list[int], rule: Rule) -> Tenso
     return result.to(grad.dtype).contiguous(memory_format=layout_of(grad))
 
 
-def _pool_bins(low: float, high: float, scale: float, bins: int, limit: int) -> list[tuple]:
-    start = _round(low * scale)
-    return _bins(start, max(_round(high * scale) - start + 1, 1), bins, limit)
+def _pool_bins(
+    low: float, high: float, scale: float, bins: int, limit: int
+) -> list[tuple[int, int]]:
+    start, end = _round(low * scale), _round(high * scale)
+    size = max(end - start + 1, 1) if math.isfinite(end) else math.nan
+    return _bins(start, size, bins, limit)
 
 
-def _bins(start: float, size: float, bins: int, limit: int) -> list[tuple]:
+def _bins(start: float, size: float, bins: int, limit: int) -> list[tuple[int, int]]:
     """First cell and one past the last of every bin, clipped to 0 .. limit."""
     if not math.isfinite(start) or not math.isfinite(size):
         return [(0, 0)] * bins
     step = size / bins
     edges = ((math.floor(p * step) + start, math.ceil((p + 1) * step) + start)
              for p in range(bins))  # fmt: skip
-    return [tuple(int(min(max(edge, 0), limit)) for edge in pair) for pair in edges]
+    clip = [[int(min(max(edge, 0), limit)) for edge in pair] for pair in edges]
+    return [(first, last) for first, last in clip]
 
 
 def _round(value: float) -> float:

@@ -43,8 +43,9 @@ class BinReader {
       return;
     }
     // The last row and column are never read: torchvision clips to size - 1.
-    const double start = std::round(low * scale), size = std::round(high * scale) - start;
-    quantised_bins(start, size < 1 ? 1 : size, bins, extent - 1, &cells_);
+    const double start = std::round(low * scale), end = std::round(high * scale);
+    const bool widened = end - start < 1 && std::isfinite(end);
+    quantised_bins(start, widened ? 1 : end - start, bins, extent - 1, &cells_);
     taps->start(extent);
     for (size_t p = 0; p < cells_.size(); p += 2) {
       for (int64_t cell = cells_[p]; cell < cells_[p + 1]; ++cell) taps->add(cell, 1);
@@ -216,7 +217,7 @@ Tensor ps_roi_align(const Tensor& features, const Tensor& rois, double scale, in
 }
 
 Tensor ps_roi_align_backward(const Tensor& grad, const Tensor& rois, double scale,
-                             std::vector<int64_t> shape, int64_t sampling) {
+                             std::vector<int64_t> shape, int64_t sampling, bool) {
   return add_back(grad, rois, scale, shape, {true, sampling});
 }
 
@@ -226,7 +227,7 @@ Tensor ps_roi_pool(const Tensor& features, const Tensor& rois, double scale, int
 }
 
 Tensor ps_roi_pool_backward(const Tensor& grad, const Tensor& rois, double scale,
-                            std::vector<int64_t> shape) {
+                            std::vector<int64_t> shape, bool) {
   return add_back(grad, rois, scale, shape, {false, 0});
 }
 

@@ -218,7 +218,7 @@ void backward(const Tensor& grad, const Map& map, const std::vector<Roi>& boxes,
 
 std::tuple<Tensor, Tensor> rezoom_backward(const Tensor& grad_any, const Tensor& features,
                                            const Tensor& rois, std::vector<double> w_offsets,
-                                           std::vector<double> h_offsets, double scale) {
+                                           std::vector<double> h_offsets, double scale, bool) {
   const Offsets offsets{std::move(w_offsets), std::move(h_offsets), scale};
   check_scale(scale);
   check(features.dim() == 4, "features must have shape (N, C, H, W)");

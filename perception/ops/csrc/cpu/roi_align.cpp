@@ -49,6 +49,7 @@ struct BoxTaps {
     const double start = low * scale - shift;
     double size = high * scale - shift - start;
     if (!grid.aligned && size < 1) size = 1;
+    if (!std::isfinite(low) || !std::isfinite(high)) size = NAN;  // no samples at all
     align_taps(start, size, bins, grid.sampling, extent, taps);
   }
 };
@@ -251,7 +252,7 @@ Tensor roi_align(const Tensor& features, const Tensor& rois, double scale, int64
 }
 
 Tensor roi_align_backward(const Tensor& grad, const Tensor& rois, double scale,
-                          std::vector<int64_t> shape, int64_t sampling, bool aligned) {
+                          std::vector<int64_t> shape, int64_t sampling, bool aligned, bool) {
   check(shape.size() == 4 && grad.dim() == 4, "grad and shape must have 4 dimensions");
   const Boxes boxes{read_rois(rois, shape[0]), {}};
   return align_backward_all(grad, {scale}, boxes,
@@ -312,7 +313,7 @@ std::vector<Tensor> multi_level_backward(const Tensor& grad, const Tensor& rois,
                                          std::optional<Tensor> given, std::vector<double> scales,
                                          std::vector<int64_t> shapes, int64_t sampling,
                                          bool aligned, double canonical_size,
-                                         int64_t canonical_level) {
+                                         int64_t canonical_level, bool) {
   check(grad.dim() == 4 && !scales.empty() && shapes.size() == 4 * scales.size(),
         "one shape of 4 numbers per level");
   const Boxes boxes =

@@ -1,0 +1,21 @@
+"""Random, odd and wrong input to every op ends in an answer or in a ValueError or TypeError."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SPEC = importlib.util.spec_from_file_location("fuzz", Path(__file__).with_name("fuzz.py"))
+fuzz = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(fuzz)
+
+
+def test_a_thousand_random_calls():
+    counts = fuzz.fuzz(1000, seed=1)
+
+    assert all(answered for answered, _ in counts.values())
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_random_calls():
+    fuzz.fuzz(100_000, seed=2)
