@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -30,3 +33,26 @@ def test_plain_verbs_start_without_torch(verb):
     )
 
     assert subprocess.run([sys.executable, "-c", code, verb], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_is_one_line_and_leaves_no_process_behind(tmp_path, workers):
+    words = ["synthesize", str(tmp_path), "--frames", "5000", "--size", "208x64"]
+    command = [sys.executable, "-m", "perception", *words, "--workers", str(workers)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not any(tmp_path.rglob("*.png")):
+        assert running.poll() is None
+        time.sleep(0.05)
+
+    os.killpg(running.pid, signal.SIGINT)  # what a terminal does
+
+    _, error = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert error == "perception: interrupted\n"
+    for _ in range(400):  # its helpers end by themselves
+        try:
+            os.killpg(running.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("a process was left behind")

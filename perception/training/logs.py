@@ -67,6 +67,16 @@ class CsvLogger:
         """Nothing is open."""
 
 
+class SilentLogger(CsvLogger):
+    """Writes nothing: for processes that help the first one."""
+
+    def start(self, run: Path, config: Mapping[str, Any], step: int) -> None:
+        """Opens nothing."""
+
+    def numbers(self, step: int, values: Mapping[str, float], *, kind: str) -> None:
+        """Drops a row that the first process writes."""
+
+
 class WandbLogger(CsvLogger):
     """The CSV files, and the same in Weights & Biases, offline where there is no network."""
 

@@ -30,7 +30,7 @@ from perception.training import checkpoint
 from perception.training.build import Draw, Experiment, build, create
 from perception.training.config import check_numbers, read_config
 from perception.training.ema import EMA
-from perception.training.logs import Logger
+from perception.training.logs import Logger, SilentLogger
 from perception.training.optim import Plateau, Schedule, parameter_groups, set_learning_rate
 from perception.training.progress import Progress
 from perception.training.step import JointLoss, Micro, check_finite
@@ -135,7 +135,8 @@ def start(config: DictConfig) -> Run:
     folder = Path(config.run_dir)
     run = Run(
         fabric, folder, config, experiment, joint, inner, wrapped,
-        create(config.schedule, "schedule"), ema, create(config.logger, "logger"),
+        create(config.schedule, "schedule"), ema,
+        create(config.logger, "logger") if fabric.is_global_zero else SilentLogger(),
     )  # fmt: skip
     if config.resume:
         restore(run)
