@@ -127,4 +127,4 @@ def _aspect(boxes: Tensor) -> Tensor:
     """(N,) angle of the diagonal: pi/2 for a flat box, 0 (with gradient 0) for a point."""
     width, height = (boxes.double()[:, 2:] - boxes.double()[:, :2]).clamp(min=0).unbind(-1)
     point = (width == 0) & (height == 0)
-    return torch.atan2(width, torch.where(point, 1.0, height))
+    return torch.where(point, 0.0, torch.atan2(width, torch.where(point, 1.0, height)))
