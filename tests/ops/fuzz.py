@@ -64,13 +64,19 @@ def number(rng: random.Random, low: float = -20, high: float = 60) -> float:
     return rng.choice(NUMBERS) if rng.random() < 0.08 else rng.uniform(low, high)
 
 
+def poke(rng: random.Random, x: Tensor) -> None:
+    """Puts an odd number somewhere; one that the dtype cannot hold becomes infinite."""
+    odd = torch.tensor(rng.choice(NUMBERS), dtype=torch.float64).to(x.dtype)
+    x.view(-1)[rng.randrange(x.numel())] = odd
+
+
 def features(rng: random.Random, multiple: int = 1) -> Tensor:
     channels = rng.choice([0, 1, 1, 2, 3, 5, 17, 33]) * multiple
     size = [rng.choice([0, 1, 1, 2, 3]) if rng.random() < 0.1 else rng.randint(1, 3), channels]
     size += [0 if rng.random() < 0.02 else rng.randint(1, 12) for _ in range(2)]
     x = torch.randn(size).to(rng.choice(FLOATS))
     if rng.random() < 0.1 and x.numel():
-        x.view(-1)[rng.randrange(x.numel())] = rng.choice(NUMBERS)
+        poke(rng, x)
     return rearranged(rng, x)
 
 
@@ -205,7 +211,7 @@ def deform_conv2d(rng: random.Random) -> None:
     groups = rng.choice([1, 2])
     offset = torch.randn(len(x), 2 * groups * taps, *(max(n, 0) for n in out)) * 3
     if offset.numel() and rng.random() < 0.5:
-        offset.view(-1)[rng.randrange(offset.numel())] = rng.choice(NUMBERS)
+        poke(rng, offset)
     mask = torch.rand(len(x), groups * taps, *offset.shape[2:]) if rng.random() < 0.5 else None
     weight = torch.randn(6, rng.choice([4, 2, 3]), 3, 3)
     dtype = rng.choice(FLOATS)
@@ -219,7 +225,7 @@ def deform_roi_pool(rng: random.Random) -> None:
     boxes = rois(rng, len(x))
     offset = torch.randn(len(boxes), 2, max(bins[0], 0), max(bins[1], 0)).to(x.dtype)
     if offset.numel() and rng.random() < 0.3:
-        offset.view(-1)[0] = rng.choice(NUMBERS)
+        poke(rng, offset)
     given = offset if rng.random() < 0.8 else None
     backward(ops.deform_roi_pool(x, boxes, given, bins, scale(rng), rng.choice([0, 1, 2])))
 
@@ -231,7 +237,7 @@ def deform_ps_roi_pool(rng: random.Random) -> None:
     boxes = rois(rng, len(x))
     offset = torch.randn(len(boxes), 2, bins, bins).to(x.dtype)
     if offset.numel() and rng.random() < 0.3:
-        offset.view(-1)[0] = rng.choice(NUMBERS)
+        poke(rng, offset)
     backward(ops.deform_ps_roi_pool(x, boxes, offset if rng.random() < 0.8 else None, bins,
                                     scale(rng), output_dim=outputs))  # fmt: skip
 
