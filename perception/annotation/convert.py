@@ -24,6 +24,7 @@ from perception.annotation.scene import Scene, compose
 from perception.errors import PerceptionError, UsageError
 from perception.files import atomic_open
 from perception.formats.problems import Problem, RefusedError
+from perception.processes import worker_context
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -165,7 +166,7 @@ def map_in_order(run: Callable[[In], Out], jobs: list[In], workers: int) -> Iter
     if workers <= 1 or len(jobs) <= SERIAL_FILES:
         yield from map(run, jobs)
         return
-    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, worker_context(), _start_worker) as pool:
         try:
             yield from pool.map(run, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
         except BrokenProcessPool:

@@ -19,6 +19,7 @@ from perception.files import IMAGE_SUFFIXES
 from perception.formats.frames import FrameFiles, Listing, find_frames, survey
 from perception.formats.manifest import Manifest, Split
 from perception.formats.read import NAMES
+from perception.processes import worker_context
 from perception.structures import Frame
 
 
@@ -124,7 +125,7 @@ def _checked(
     if workers <= 1:
         yield from map(check, frames)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, worker_context()) as pool:
         yield from pool.map(check, frames, chunksize=8)
 
 

@@ -59,15 +59,14 @@ def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) 
     if workers <= 1:
         yield from benchmark.records(jobs)
         return
-    import multiprocessing  # a twentieth of a second that one process does not need
+    # a twentieth of a second that one process does not need
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
+    from perception.processes import worker_context
+
     chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
-    # Forked workers start in milliseconds; where there is no fork they import everything again.
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=worker_context(), initializer=_start_worker)
     try:
         for records in pool.map(partial(_score_chunk, benchmark), chunks):
             yield from records
