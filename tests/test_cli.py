@@ -39,7 +39,10 @@ def test_plain_verbs_start_without_torch(verb):
 def test_ctrl_c_is_one_line_and_leaves_no_process_behind(tmp_path, workers):
     words = ["synthesize", str(tmp_path), "--frames", "5000", "--size", "208x64"]
     command = [sys.executable, "-m", "perception", *words, "--workers", str(workers)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=_hear_ctrl_c,
+    )  # fmt: skip
     while not any(tmp_path.rglob("*.png")):
         assert running.poll() is None
         time.sleep(0.05)
@@ -56,3 +59,8 @@ def test_ctrl_c_is_one_line_and_leaves_no_process_behind(tmp_path, workers):
             return
         time.sleep(0.05)
     pytest.fail("a process was left behind")
+
+
+def _hear_ctrl_c():
+    """Undoes what a shell does to background jobs: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
