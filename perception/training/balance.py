@@ -7,6 +7,7 @@ differentiated; it can also ask for each task's own gradient on the shared param
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 Losses = Mapping[str, Tensor]
 
 
-class Balance(nn.Module):
+class Balance(nn.Module, ABC):
     """Turns task losses into gradients; subclasses say how."""
 
+    @abstractmethod
     def total(self, losses: Losses) -> Tensor:
         """The scalar that is differentiated."""
-        raise NotImplementedError
 
     def backward(
         self, losses: Losses, shared: Sequence[nn.Parameter], backward: Callable[[Tensor], None]
@@ -37,10 +38,6 @@ class Balance(nn.Module):
         backward(total)
         return total.detach()
 
-    def weights(self, tasks: Sequence[str]) -> dict[str, float]:
-        """The present weight of each task, for the log."""
-        raise NotImplementedError
-
 
 class Fixed(Balance):
     """A weighted sum; a task that is not named has weight 1."""
@@ -52,10 +49,6 @@ class Fixed(Balance):
     def total(self, losses: Losses) -> Tensor:
         """Sum of weight times loss."""
         return torch.stack([self.task_weights.get(t, 1.0) * x for t, x in losses.items()]).sum()
-
-    def weights(self, tasks: Sequence[str]) -> dict[str, float]:
-        """The given weights."""
-        return {t: float(self.task_weights.get(t, 1.0)) for t in tasks}
 
 
 class Uncertainty(Balance):
@@ -77,10 +70,6 @@ class Uncertainty(Balance):
             for t, x in losses.items()
         ]
         return torch.stack(terms).sum()
-
-    def weights(self, tasks: Sequence[str]) -> dict[str, float]:
-        """exp(-s_t)."""
-        return {t: float(torch.exp(-self.log_variance[t].detach())) for t in tasks}
 
 
 def task_gradients(

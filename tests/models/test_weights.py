@@ -40,8 +40,12 @@ def test_an_enclosing_table_is_taken_off(tmp_path, wrap):
 def test_the_prefix_of_data_parallel_modules_is_taken_off(tmp_path):
     state = {f"module.{key}": value for key, value in small().state_dict().items()}
     torch.save(state, tmp_path / "w.pth")
+    loaded = small()
 
-    load_weights(small(), read_weights(tmp_path / "w.pth"), "w.pth")
+    load_weights(loaded, read_weights(tmp_path / "w.pth"), "w.pth")
+
+    for key, value in loaded.state_dict().items():
+        assert torch.equal(value, state[f"module.{key}"])
 
 
 class Danger:

@@ -68,7 +68,7 @@ def test_wandb_that_is_not_installed_is_one_line(road, monkeypatch, capsys):
     assert "logger=wandb: found wandb is not installed" in capsys.readouterr().err
 
 
-def test_accumulation_takes_its_micro_batches_from_the_stream_in_order(road, tmp_path):
+def test_accumulation_and_the_plateau_schedule_train_to_the_end(road, tmp_path):
     assert main(["train", *road("trainer.accumulate=2", "schedule=plateau")]) == 0
 
     assert [row["step"] for row in read_log(tmp_path / "run" / "train.csv")] == [1, 2]
