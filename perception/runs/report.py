@@ -161,7 +161,7 @@ def _frames(run: StoredRun, result: SetEvaluation) -> list[Section]:
 def _panels(model: Model, frame: Frame) -> tuple[Panel, ...]:
     """The model's picture beside the label's; small images are enlarged before drawing."""
     pixels = frame.image.read()
-    factor = max(1, PICTURE_WIDTH // pixels.shape[1])
+    factor = -(-PICTURE_WIDTH // pixels.shape[1])
     image = enlarge(pixels, factor)
     prediction = model.predict(pixels, key=frame.key)
     label = image
