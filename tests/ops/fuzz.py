@@ -32,7 +32,10 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--library", help="kernels that are to serve (see cuda_on_cpu/build.py)")
     args = parser.parse_args()
+    if args.library:
+        torch.ops.load_library(args.library)
     start = time.monotonic()
     counts = fuzz(args.calls, args.seed, args.only)
     for name, (answered, refused) in sorted(counts.items()):

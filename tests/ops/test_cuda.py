@@ -1,49 +1,49 @@
 """The CUDA kernels equal the CPU's; bad rows give zeros; graphs capture. Skipped without a GPU."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 
 import perception.ops as ops
+
+SPEC = importlib.util.spec_from_file_location("calls", Path(__file__).with_name("cuda_calls.py"))
+cuda_calls = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(cuda_calls)
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available() or not ops._native.STATUS.cuda, reason="no CUDA ops here"
 )
 
 
+LOOSE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 1e-5, torch.float64: 1e-12}
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_gpu_and_cpu_agree_forward_and_backward(deterministic):
-    from cuda_calls import calls
-
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     try:
-        for got, want in zip(calls("cuda"), calls("cpu"), strict=True):
-            torch.testing.assert_close(got.cpu(), want, rtol=1e-4, atol=1e-5)
+        for got, want in zip(cuda_calls.calls("cuda"), cuda_calls.calls("cpu"), strict=True):
+            loose = LOOSE.get(want.dtype, 0)
+            torch.testing.assert_close(got, want, rtol=10 * loose, atol=loose, equal_nan=True)
     finally:
         torch.use_deterministic_algorithms(before)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_other_dtypes_agree(dtype):
-    torch.manual_seed(0)
-    x = torch.rand(1, 24, 20, 20, dtype=dtype)
-    rois = torch.tensor([[0, 1.5, 2, 17, 12], [0, -4, 3, 9, 30]])
-    loose = {torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}[dtype]
-    for layout in (torch.contiguous_format, torch.channels_last):
-        given = x.contiguous(memory_format=layout)
-        got = ops.roi_align(given.cuda(), rois.cuda(), 7, 0.5, 2)
-        assert got.is_contiguous(memory_format=layout)
-        torch.testing.assert_close(got.cpu(), ops.roi_align(given, rois, 7, 0.5, 2),
-                                   rtol=loose, atol=loose)  # fmt: skip
+def test_rows_of_no_image_are_zero_and_have_no_gradient():
+    found = cuda_calls.strangers("cuda")
+
+    for out, grad in zip(found[::2], found[1::2], strict=True):
+        assert (out[1] == 0).all() and (out[0] != 0).all()
+        assert (grad[1] == 0).all() and (grad[0] != 0).any()
 
 
 @pytest.mark.parametrize("index", [7.0, -1.0, float("nan"), 0.5, 1e9])
-def test_a_row_of_no_image_is_zero_and_an_error_under_set_debug(index):
-    x = torch.rand(2, 4, 8, 8, device="cuda") + 1
+def test_a_row_of_no_image_is_an_error_under_set_debug(index):
+    x = torch.rand(2, 4, 8, 8, device="cuda")
     rois = torch.tensor([[0, 0, 0, 5, 5], [index, 0, 0, 5, 5]], device="cuda")
-    for pool in (ops.roi_align, ops.roi_pool, ops.ps_roi_align, ops.ps_roi_pool):
-        out = pool(x, rois, 2)
-        assert (out[1] == 0).all() and (out[0] != 0).all()
     ops.set_debug(True)
     try:
         with pytest.raises(ValueError, match="image index"):
