@@ -56,20 +56,22 @@ def annotate(scene: Scene, rendering: Rendering) -> Labels:
 
 
 def _is_ground(ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return np.isin(ids, [class_ids()[name] for name in ("road", "sidewalk", "terrain")])
+    table = np.zeros(256, np.uint8)
+    table[[class_ids()[name] for name in ("road", "sidewalk", "terrain")]] = 1
+    return cv2.LUT(ids, table).view(np.bool_)
 
 
-def _rasterised(elements: tuple[Element, ...], size: tuple[int, ...]) -> NDArray[np.int32]:
+def _rasterised(elements: tuple[Element, ...], size: tuple[int, ...]) -> NDArray[np.intp]:
     """(H, W) the number of the element seen; painted by Pillow as cityscapesScripts does."""
     picture = Image.new("I", (size[1], size[0]), 0)
     draw = ImageDraw.Draw(picture)
     for number, element in enumerate(elements):
         for polygon in element.polygons:
             draw.polygon(polygon.ravel().tolist(), fill=number)
-    return np.array(picture, np.int32)
+    return np.array(picture, np.int32).astype(np.intp)
 
 
-def _cityscapes(elements: tuple[Element, ...], kept: list[int], seen: NDArray[np.int32]
+def _cityscapes(elements: tuple[Element, ...], kept: list[int], seen: NDArray[np.intp]
                 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:  # fmt: skip
     """Label ids and instance ids; instances are counted per class in painting order."""
     ids = np.zeros(len(elements), np.uint8)
@@ -82,7 +84,7 @@ def _cityscapes(elements: tuple[Element, ...], kept: list[int], seen: NDArray[np
             index = counts.get(element.label, 0)
             counts[element.label] = index + 1
             instances[number] = class_ids()[element.label] * 1000 + index
-    return ids[seen], instances[seen]
+    return ids.take(seen), instances.take(seen)
 
 
 # ---------------------------------------------------------------------------------- boxes

@@ -190,6 +190,12 @@ def fixed(points: Float) -> NDArray[np.int32]:
     return np.minimum(np.maximum(scaled, -_LIMIT, out=scaled), _LIMIT, out=scaled).astype(np.int32)
 
 
+def wide(colors: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """(R, 1, C) one colour a row as (R, width, C); numpy's broadcasting takes six times as long."""
+    size = (width, len(colors))
+    return cv2.resize(colors, size, interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+
+
 def outlines(
     mask: NDArray[np.uint8], origin: tuple[int, int], *, exact: bool = False
 ) -> tuple[NDArray[np.int32], ...]:

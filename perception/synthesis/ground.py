@@ -57,19 +57,31 @@ def paint_ground(canvas: Canvas, scene: Scene, shader: Shader, sun: NDArray[np.u
 def _material(road: Road, d: NDArray[np.float32], outside: NDArray[np.float32]
               ) -> NDArray[np.uint8]:  # fmt: skip
     """(R, W) asphalt, kerb, strip of grass, sidewalk, land beyond."""
-    material = np.zeros(d.shape, np.uint8)
     right = d > np.float32((road.left + road.right) / 2)
-    for index, side in enumerate((~right, right)):
-        if not road.sidewalk[index]:
-            material[side & (outside > KERB_M * 0.5)] = BEYOND
-            continue
-        strip = KERB_M + road.strip[index]
-        material[side & (outside > 0)] = KERB
-        if road.strip[index]:
-            material[side & (outside > KERB_M)] = GRASS
-        material[side & (outside > strip)] = WALK
-        material[side & (outside > strip + road.sidewalk[index])] = BEYOND
-    return material
+    left_band, left_table = _bands(road, 0, outside)
+    right_band, right_table = _bands(road, 1, outside)
+    band = np.where(right, right_band + np.uint8(len(left_table)), left_band)
+    table = np.zeros(256, np.uint8)
+    table[: len(left_table) + len(right_table)] = left_table + right_table
+    return cv2.LUT(band, table).astype(np.uint8, copy=False)
+
+
+def _bands(road: Road, side: int, outside: NDArray[np.float32]
+           ) -> tuple[NDArray[np.uint8], list[int]]:  # fmt: skip
+    """(R, W) the number of the band along one side of the road, and the bands' materials."""
+    strip = KERB_M + road.strip[side]
+    if not road.sidewalk[side]:
+        borders, materials = [KERB_M * 0.5], [ASPHALT, BEYOND]
+    elif road.strip[side]:
+        borders = [0, KERB_M, strip, strip + road.sidewalk[side]]
+        materials = [ASPHALT, KERB, GRASS, WALK, BEYOND]
+    else:
+        borders = [0, strip, strip + road.sidewalk[side]]
+        materials = [ASPHALT, KERB, WALK, BEYOND]
+    band = np.zeros(outside.shape, np.uint8)
+    for border in borders:
+        band += outside > border
+    return band, materials
 
 
 def _outline(canvas: Canvas, first: int, material: NDArray[np.uint8], *, paved: bool) -> None:

@@ -44,9 +44,20 @@ def dimensions_of(actor: Actor) -> tuple[float, float, float]:
 
 def placed(points: Float, actor: Actor) -> Float:
     """(N, 3) points of the object frame in the scene frame; KITTI's rotation about y."""
+    moved = turned(points, actor)
+    moved[:, 0] += actor.x
+    moved[:, 2] += actor.z
+    return moved
+
+
+def turned(directions: Float, actor: Actor) -> Float:
+    """(N, 3) directions of the object frame in the scene frame."""
     c, s = np.cos(actor.rotation_y), np.sin(actor.rotation_y)
-    x, y, z = points[:, 0], points[:, 1], points[:, 2]
-    return np.stack([c * x + s * z + actor.x, y, -s * x + c * z + actor.z], axis=1)
+    x, z = directions[:, 0], directions[:, 2]
+    result = np.array(directions)
+    result[:, 0] = c * x + s * z
+    result[:, 2] = -s * x + c * z
+    return result
 
 
 def paint_vehicle(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, dim: float) -> None:
@@ -64,9 +75,7 @@ def _paint_part(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, pa
     points = placed(part.vertices, actor)
     if points[:, 2].max() < NEAR_M:
         return
-    c, s = np.cos(actor.rotation_y), np.sin(actor.rotation_y)
-    n = part.normals
-    normals = np.stack([c * n[:, 0] + s * n[:, 2], n[:, 1], -s * n[:, 0] + c * n[:, 2]], axis=1)
+    normals = turned(part.normals, actor)
     eye = np.array([-camera.shift_m, -camera.height_m, 0.0])
     seen = np.einsum("ij,ij->i", normals, points[part.faces[:, 0]] - eye) < 0
     if actor.z > _PLAIN_M * camera.focal / 721.5:

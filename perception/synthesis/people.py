@@ -150,15 +150,14 @@ def _figure(limbs: list[Limb], tubes: list[Tube], size: float) -> Figure:
         for b in limbs
     )  # fmt: skip
     lines = tuple(Tube(t.points * size, t.radius * size, t.color, t.closed) for t in tubes)
-    ends = [(np.array(p), r) for b in scaled
-            for p, r in ((b.start, b.start_radius), (b.end, b.end_radius))]  # fmt: skip
-    ends += [(p, t.radius) for t in lines for p in t.points]
-    low = np.min([p - r for p, r in ends], axis=0)
-    high = np.max([p + r for p, r in ends], axis=0)
+    ends = np.array([[b.start, b.end] for b in scaled]).reshape(-1, 3)
+    radii = np.array([[b.start_radius, b.end_radius] for b in scaled])
+    points = np.concatenate([ends, *(t.points for t in lines)])
+    around = np.concatenate([radii.ravel(), *(np.full(len(t.points), t.radius) for t in lines)])
+    low = (points - around[:, None]).min(0)
+    high = (points + around[:, None]).max(0)
     return Figure(
-        lines,
-        np.array([[b.start, b.end] for b in scaled]).reshape(-1, 3),
-        np.array([[b.start_radius, b.end_radius] for b in scaled]),
+        lines, ends, radii,
         np.array([b.color for b in scaled]),
         (float(-low[1]), float(high[2] - low[2]), float(high[0] - low[0])),
         (float(low[0] + high[0]) / 2, float(low[2] + high[2]) / 2),

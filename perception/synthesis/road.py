@@ -62,9 +62,9 @@ class Road:
 
     def x(self, s: Float | float, d: Float | float) -> Float:
         """Scene x of the point (s, d)."""
-        slope = self.slope + self.curvature * np.asarray(s)
-        middle = self.offset + self.slope * np.asarray(s) + self.curvature * np.square(s) / 2
-        return middle + np.asarray(d) * np.sqrt(1 + slope * slope)
+        slope = self.slope + self.curvature * s
+        middle = self.offset + self.slope * s + self.curvature * (s * s) / 2
+        return middle + d * np.sqrt(1 + slope * slope)
 
     def heading(self, s: float) -> float:
         """KITTI's rotation_y of something that drives along the road at s."""

@@ -84,5 +84,7 @@ class Shader:
     def matrix(self, colors: Float, gain: float, depth: float) -> Float:
         """(3, C + 1) from C texture channels of 0..255 to RGB; colors (C, 3) stand at 255."""
         veil = self.veil(depth)
-        scaled = (colors * (gain * (1 - veil) / 255) * self.tint).T
-        return np.hstack([scaled, (self.horizon * veil)[:, None]])
+        matrix = np.empty((3, len(colors) + 1))
+        matrix[:, :-1] = (colors * (gain * (1 - veil) / 255) * self.tint).T
+        matrix[:, -1] = self.horizon * veil
+        return matrix

@@ -13,10 +13,11 @@ from perception.synthesis.movers import clip_near, dimensions_of, placed
 from perception.synthesis.scene import Actor, Scene
 from perception.synthesis.shading import Shader
 
+Outline = NDArray[np.float32]  # (K, 2) x and z of a convex piece of ground, metres
 _NEAR_M, _FAR_M = 1.0, 90.0  # shadows are drawn between
 
 
-def sunlight(scene: Scene, shader: Shader, covers: list[Float]) -> NDArray[np.uint8]:
+def sunlight(scene: Scene, shader: Shader, covers: list[Outline]) -> NDArray[np.uint8]:
     """(H, W) share of the light on the ground, 255 all; `covers` as `building_shadows` gives."""
     camera = scene.camera
     sun = np.full(camera.size, 255, np.uint8)
@@ -37,7 +38,7 @@ def sunlight(scene: Scene, shader: Shader, covers: list[Float]) -> NDArray[np.ui
     return cv2.multiply(sun, under, scale=1 / 255).astype(np.uint8, copy=False)
 
 
-def building_shadows(scene: Scene) -> list[Float]:
+def building_shadows(scene: Scene) -> list[Outline]:
     """Ground outlines (K, 2) of the shadows of buildings; empty without sun."""
     if scene.light.sunshine <= 0.15:
         return []
@@ -52,11 +53,10 @@ def building_shadows(scene: Scene) -> list[Float]:
     return outlines
 
 
-def in_shadow(actor: Actor, covers: list[Float]) -> bool:
+def in_shadow(actor: Actor, covers: list[Outline]) -> bool:
     """Whether a building keeps the sun from an actor."""
     return any(
-        cv2.pointPolygonTest(outline.astype(np.float32), (actor.x, actor.z), False) > 0
-        for outline in covers
+        cv2.pointPolygonTest(outline, (actor.x, actor.z), False) > 0 for outline in covers
     )
 
 
@@ -74,7 +74,7 @@ def _footprint(actor: Actor, widen: float) -> Float:
     return placed(corners, actor)[:, [0, 2]]
 
 
-def _actor_shadow(actor: Actor, scene: Scene) -> Float:
+def _actor_shadow(actor: Actor, scene: Scene) -> Outline:
     h, _, _ = dimensions_of(actor)
     reach = _reach(scene)
     if actor.kind in ("person", "cyclist"):
@@ -114,11 +114,11 @@ def _prop_shadows(sun: NDArray[np.uint8], scene: Scene, dark: int) -> None:
         _fill(sun, scene.camera, outline, dark)
 
 
-def _hull(points: Float) -> Float:
-    return cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
+def _hull(points: Float) -> Outline:
+    return cv2.convexHull(points.astype(np.float32))[:, 0]  # type: ignore[return-value]
 
 
-def _fill(mask: NDArray[np.uint8], camera: Camera, outline: Float, value: int) -> None:
+def _fill(mask: NDArray[np.uint8], camera: Camera, outline: Outline | Float, value: int) -> None:
     """Fills a convex outline (K, 2) of the ground."""
     nearest, farthest = outline[:, 1].min(), outline[:, 1].max()
     if farthest < _NEAR_M or nearest > _FAR_M:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from perception.synthesis.canvas import Canvas, fixed
+from perception.synthesis.canvas import Canvas, fixed, wide
 from perception.synthesis.scene import Scene
 from perception.synthesis.shading import Shader
 from perception.synthesis.textures import noise, tile
@@ -18,9 +18,12 @@ def paint_sky(canvas: Canvas, scene: Scene) -> None:
     bottom = min(max(round(scene.camera.cy) + 8, 1), height)
     share = np.clip(np.arange(bottom) / max(scene.camera.cy, 1), 0, 1)[:, None, None] ** 0.8
     zenith, horizon = np.array(light.zenith), np.array(light.horizon)
-    canvas.image[:] = np.clip(horizon * light.brightness, 0, 255)
-    gradient = np.clip((zenith * (1 - share) + horizon * share) * light.brightness, 0, 255)
-    canvas.image[:bottom] = gradient.astype(np.uint8)
+    colors = np.empty((height, 1, 3), np.uint8)  # a row has one colour
+    colors[:] = np.clip(horizon * light.brightness, 0, 255)
+    colors[:bottom] = np.clip(
+        (zenith * (1 - share) + horizon * share) * light.brightness, 0, 255
+    )
+    canvas.image[:] = wide(colors, width)
     canvas.region("sky", np.full((height, width), 255, np.uint8))
     if light.clouds < 0.08 or bottom < 8:
         return
@@ -36,11 +39,14 @@ def paint_sky(canvas: Canvas, scene: Scene) -> None:
     low = 188 - 120 * light.clouds
     alpha = np.clip((density.astype(np.float32) - low) / 70, 0, 0.92)
     alpha *= np.clip(up * 14, 0.1, 1).astype(np.float32)[:, None]
-    wide = cv2.resize(alpha, (width, bottom), interpolation=cv2.INTER_LINEAR)[:, :, None]
+    alpha = cv2.resize(alpha, (width, bottom), interpolation=cv2.INTER_LINEAR)
     white = np.array([238, 240, 243]) if light.sunshine > 0.3 else np.array([196, 200, 205])
     cloud = (0.75 * white + 0.25 * horizon) * light.brightness
-    part = canvas.image[:bottom]
-    part[:] = np.clip(part + wide * (cloud - part), 0, 255).astype(np.uint8)
+    for channel in range(3):
+        behind = colors[:bottom, :, channel].astype(np.float64)
+        mixed = alpha * (cloud[channel] - behind)
+        mixed += behind
+        canvas.image[:bottom, :, channel] = np.clip(mixed, 0, 255, out=mixed)
 
 
 def paint_skyline(canvas: Canvas, scene: Scene, shader: Shader) -> None:

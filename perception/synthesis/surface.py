@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.structures import Float
+from perception.synthesis.canvas import wide
 from perception.synthesis.road import Line, Road, SideRoad
 from perception.synthesis.scene import Scene
 from perception.synthesis.shading import Shader
@@ -72,11 +73,11 @@ def paint_surface(
     bytes_ = cv2.convertScaleAbs(gain, alpha=128 / 255)
     cv2.multiply(colored, cv2.cvtColor(bytes_, cv2.COLOR_GRAY2RGB), dst=colored, scale=1 / 128)
     veil = shader.haze(rows.depth)[:, None]
-    clear = np.empty_like(colored)
-    clear[:] = np.rint(255 * (1 - veil))[:, :, None]
-    cv2.multiply(colored, clear, dst=colored, scale=1 / 255)
-    clear[:] = np.rint(veil * np.array(scene.light.horizon))[:, None, :]
-    cv2.add(colored, clear, dst=image)
+    clear = np.rint(255 * (1 - veil)).repeat(3, 1).astype(np.uint8)
+    haze = np.rint(veil * np.array(scene.light.horizon)).astype(np.uint8)
+    width = image.shape[1]
+    cv2.multiply(colored, wide(clear[:, None], width), dst=colored, scale=1 / 255)
+    cv2.add(colored, wide(haze[:, None], width), dst=image)
 
 
 def _palette(scene: Scene) -> Float:
@@ -101,23 +102,25 @@ def _texture(
     strength[0, :5] = np.array([0.055, 0.05, 0.15, 0.045, land]) / 32
     depth = rows.depth.astype(np.float32)[:, None]
     z = np.empty_like(d)
-    z[:] = depth
-    coarse = cv2.remap(tile(512, 6, 1), d * np.float32(9), z * np.float32(9), cv2.INTER_LINEAR,
+    z[:] = depth * np.float32(9)
+    coarse = cv2.remap(tile(512, 6, 1), d * np.float32(9), z, cv2.INTER_LINEAR,
                        borderMode=cv2.BORDER_WRAP)  # fmt: skip
-    gain = coarse.astype(np.float32)
-    gain -= 128
+    gain = np.subtract(coarse, np.float32(128), dtype=np.float32)
     zoom = float(rows.scale[0] * rows.depth[0]) / 721.5  # small pictures show less of the grain
     near = int(np.searchsorted(-rows.depth, -26.0 * zoom))
     if near < len(d):
-        fine = cv2.remap(tile(512, 2, 2), d[near:] * np.float32(90), z[near:] * np.float32(90),
+        z[near:] = depth[near:] * np.float32(90)
+        fine = cv2.remap(tile(512, 2, 2), d[near:] * np.float32(90), z[near:],
                          cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)  # fmt: skip
-        fade = np.clip(9 * zoom / depth[near:] - 0.34, 0, 1)
-        gain[near:] += (fine.astype(np.float32) - 128) * fade
+        rough = np.subtract(fine, np.float32(128), dtype=np.float32)
+        rough *= np.clip(9 * zoom / depth[near:] - 0.34, 0, 1)
+        gain[near:] += rough
     gain *= cv2.LUT(material, strength)
     gain += 1
     joints = 0.22 * np.clip(14 * zoom / depth - 0.4, 0, 1) * rows.dashed(0.03, 0.77, 0.0)[:, None]
-    gain *= 1 - joints.astype(np.float32) * (material == WALK)
-    gain *= np.where((outside < 0) & (outside > -0.35), np.float32(0.9), np.float32(1))
+    one = np.float32(1)
+    gain *= np.where(material == WALK, one - joints.astype(np.float32), one)
+    gain *= np.where((outside < 0) & (outside > -0.35), np.float32(0.9), one)
     return gain
 
 
