@@ -8,6 +8,7 @@ integers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,11 +40,16 @@ class Camera:
     def project(self, points: Float) -> tuple[Float, Float]:
         """(..., 3) scene points to (..., 2) pixels and (...) depths in metres."""
         depth = points[..., 2]
-        scale = self.focal / depth
-        pixels = np.empty((*depth.shape, 2))
-        pixels[..., 0] = (points[..., 0] + self.shift_m) * scale + self.cx
-        pixels[..., 1] = (points[..., 1] + self.height_m) * scale + self.cy
+        eye, center = self._eye_and_center
+        pixels = points[..., :2] + eye
+        pixels *= (self.focal / depth)[..., None]
+        pixels += center
         return pixels, depth
+
+    @cached_property
+    def _eye_and_center(self) -> tuple[Float, Float]:
+        """(2,) what points move by until the eye is the origin, and (2,) the principal point."""
+        return np.array([self.shift_m, self.height_m]), np.array([self.cx, self.cy])
 
     def ground_rows(self, far_m: float) -> tuple[int, Float]:
         """First image row with ground nearer than `far_m`, and the depth of every row from it."""

@@ -31,7 +31,7 @@ def sunlight(scene: Scene, shader: Shader, covers: list[Outline]) -> NDArray[np.
         sun = cv2.blur(sun, (5, 3)).astype(np.uint8, copy=False)
     under = np.full(camera.size, 255, np.uint8)
     for actor in scene.actors:
-        foot = _footprint(actor, 1.06 if actor.kind in ("car", "van", "truck") else 1.3)
+        foot = _footprints(actor, 1.06 if actor.kind in ("car", "van", "truck") else 1.3)
         _fill(under, camera, foot, 96 if actor.kind != "person" else 150)
     size = max(3, round(9 * camera.focal / 721.5) | 1)
     under = cv2.blur(under, (size, 3)).astype(np.uint8, copy=False)
@@ -55,9 +55,7 @@ def building_shadows(scene: Scene) -> list[Outline]:
 
 def in_shadow(actor: Actor, covers: list[Outline]) -> bool:
     """Whether a building keeps the sun from an actor."""
-    return any(
-        cv2.pointPolygonTest(outline, (actor.x, actor.z), False) > 0 for outline in covers
-    )
+    return any(cv2.pointPolygonTest(outline, (actor.x, actor.z), False) > 0 for outline in covers)
 
 
 def _reach(scene: Scene) -> Float:
@@ -66,23 +64,25 @@ def _reach(scene: Scene) -> Float:
     return np.array([-sun[0], -sun[2]]) / max(-sun[1], 0.37)
 
 
-def _footprint(actor: Actor, widen: float) -> Float:
-    """(4, 2) x and z of the corners of an actor's base."""
+def _footprints(actor: Actor, *widen: float) -> Float:
+    """(4 N, 2) x and z of the corners of an actor's base, made wider by each of N shares."""
     _, w, length = dimensions_of(actor)
-    a, b = length / 2 * widen, w / 2 * widen
-    corners = np.array([[a, 0, b], [a, 0, -b], [-a, 0, -b], [-a, 0, b]])
-    return placed(corners, actor)[:, [0, 2]]
+    corners = []
+    for share in widen:
+        a, b = length / 2 * share, w / 2 * share
+        corners += [(a, 0, b), (a, 0, -b), (-a, 0, -b), (-a, 0, b)]
+    return placed(np.array(corners), actor)[:, ::2]
 
 
 def _actor_shadow(actor: Actor, scene: Scene) -> Outline:
     h, _, _ = dimensions_of(actor)
     reach = _reach(scene)
     if actor.kind in ("person", "cyclist"):
-        foot = _footprint(actor, 0.6)
+        foot = _footprints(actor, 0.6)
         return _hull(np.concatenate([foot, foot + reach * h]))
-    foot, waist, roof = (_footprint(actor, k) for k in (0.98, 0.98, 0.7))
     share = 0.55 if actor.kind == "car" else 0.9
-    return _hull(np.concatenate([foot, waist + reach * h * share, roof + reach * h]))
+    moved = np.array([(0, 0), reach * h * share, reach * h])  # foot, waist, roof
+    return _hull(_footprints(actor, 0.98, 0.98, 0.7) + moved.repeat(4, 0))
 
 
 def _prop_shadows(sun: NDArray[np.uint8], scene: Scene, dark: int) -> None:

@@ -20,9 +20,7 @@ def paint_sky(canvas: Canvas, scene: Scene) -> None:
     zenith, horizon = np.array(light.zenith), np.array(light.horizon)
     colors = np.empty((height, 1, 3), np.uint8)  # a row has one colour
     colors[:] = np.clip(horizon * light.brightness, 0, 255)
-    colors[:bottom] = np.clip(
-        (zenith * (1 - share) + horizon * share) * light.brightness, 0, 255
-    )
+    colors[:bottom] = np.clip((zenith * (1 - share) + horizon * share) * light.brightness, 0, 255)
     canvas.image[:] = wide(colors, width)
     canvas.region("sky", np.full((height, width), 255, np.uint8))
     if light.clouds < 0.08 or bottom < 8:

@@ -109,10 +109,9 @@ def _texture(
     zoom = float(rows.scale[0] * rows.depth[0]) / 721.5  # small pictures show less of the grain
     near = int(np.searchsorted(-rows.depth, -26.0 * zoom))
     if near < len(d):
-        z[near:] = depth[near:] * np.float32(90)
-        fine = cv2.remap(tile(512, 2, 2), d[near:] * np.float32(90), z[near:],
-                         cv2.INTER_NEAREST, borderMode=cv2.BORDER_WRAP)  # fmt: skip
-        rough = np.subtract(fine, np.float32(128), dtype=np.float32)
+        place = np.rint(d[near:] * np.float32(90)).astype(np.int32) & 511
+        place += (np.rint(depth[near:] * np.float32(90)).astype(np.int32) & 511) * 512
+        rough = np.subtract(tile(512, 2, 2).take(place), np.float32(128), dtype=np.float32)
         rough *= np.clip(9 * zoom / depth[near:] - 0.34, 0, 1)
         gain[near:] += rough
     gain *= cv2.LUT(material, strength)
