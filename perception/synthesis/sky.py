@@ -37,12 +37,12 @@ def paint_sky(canvas: Canvas, scene: Scene) -> None:
     low = 188 - 120 * light.clouds
     alpha = np.clip((density.astype(np.float32) - low) / 70, 0, 0.92)
     alpha *= np.clip(up * 14, 0.1, 1).astype(np.float32)[:, None]
-    alpha = cv2.resize(alpha, (width, bottom), interpolation=cv2.INTER_LINEAR)
+    cover = cv2.resize(alpha, (width, bottom), interpolation=cv2.INTER_LINEAR)
     white = np.array([238, 240, 243]) if light.sunshine > 0.3 else np.array([196, 200, 205])
     cloud = (0.75 * white + 0.25 * horizon) * light.brightness
     for channel in range(3):
         behind = colors[:bottom, :, channel].astype(np.float64)
-        mixed = alpha * (cloud[channel] - behind)
+        mixed = cover * (cloud[channel] - behind)
         mixed += behind
         canvas.image[:bottom, :, channel] = np.clip(mixed, 0, 255, out=mixed)
 

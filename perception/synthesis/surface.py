@@ -109,6 +109,7 @@ def _texture(
     zoom = float(rows.scale[0] * rows.depth[0]) / 721.5  # small pictures show less of the grain
     near = int(np.searchsorted(-rows.depth, -26.0 * zoom))
     if near < len(d):
+        # the nearest pixels of a tile that repeats: a third of the time of a remap that wraps
         place = np.rint(d[near:] * np.float32(90)).astype(np.int32) & 511
         place += (np.rint(depth[near:] * np.float32(90)).astype(np.int32) & 511) * 512
         rough = np.subtract(tile(512, 2, 2).take(place), np.float32(128), dtype=np.float32)
