@@ -160,21 +160,22 @@ def _fake_roi_pool(
 
 
 def _fake_roi_pool_backward(
-    grad: Tensor, argmax: Tensor, rois: Tensor, shape: Sequence[int], deterministic: bool
-) -> Tensor:
+    grad: Tensor, argmax: Tensor, rois: Tensor, scale: float, shape: Sequence[int],
+    deterministic: bool,
+) -> Tensor:  # fmt: skip
     return torch.empty(
         shape, dtype=grad.dtype, device=grad.device, memory_format=reference.layout_of(argmax)
     )
 
 
 def _setup_roi_pool(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.shape = inputs[0].shape
+    ctx.shape, ctx.scale = inputs[0].shape, inputs[2]
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(output[1], inputs[1])
 
 
 def _backward_roi_pool(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Any, ...]:
-    result = _roi_pool_backward(grad, *ctx.saved_tensors, ctx.shape, deterministic())
+    result = _roi_pool_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.shape, deterministic())
     return result, None, None, None, None
 
 
@@ -188,7 +189,7 @@ def _backward_roi_pool_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     pixels = grad.flatten(2)[rois[:, 0].long()]
     found = argmax.long().flatten(2)
     again = pixels.gather(2, found.clamp(min=0)) * (found >= 0)
-    return again.view(argmax.shape), None, None, None, None
+    return again.view(argmax.shape), None, None, None, None, None
 
 
 _roi_pool = define(
@@ -198,8 +199,8 @@ _roi_pool = define(
     setup=_setup_roi_pool, backward=_backward_roi_pool,
 )  # fmt: skip
 _roi_pool_backward = define(
-    "roi_pool_backward(Tensor grad, Tensor argmax, Tensor rois, SymInt[] shape, "
-    "bool deterministic) -> Tensor",
+    "roi_pool_backward(Tensor grad, Tensor argmax, Tensor rois, float spatial_scale, "
+    "SymInt[] shape, bool deterministic) -> Tensor",
     reference=reference.roi_pool_backward, fake=_fake_roi_pool_backward,
     setup=_setup_roi_pool_backward, backward=_backward_roi_pool_backward,
 )  # fmt: skip

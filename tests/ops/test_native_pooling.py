@@ -86,8 +86,8 @@ def test_roi_pool_equals_its_definition_exactly(call):
 
     upper = torch.randn_like(out)
     assert_same(
-        torch.ops.perception.roi_pool_backward(upper, place, rois, list(x.shape), True),
-        reference.roi_pool_backward(upper, place, rois, list(x.shape)),
+        torch.ops.perception.roi_pool_backward(upper, place, rois, s["scale"], list(x.shape), True),
+        reference.roi_pool_backward(upper, place, rois, s["scale"], list(x.shape)),
     )
 
 

@@ -42,7 +42,12 @@ def roi_pool(
 
 
 def roi_pool_backward(
-    grad: Tensor, argmax: Tensor, rois: Tensor, shape: list[int], deterministic: bool = True
+    grad: Tensor,
+    argmax: Tensor,
+    rois: Tensor,
+    spatial_scale: float,
+    shape: list[int],
+    deterministic: bool = True,
 ) -> Tensor:
     """(N, C, H, W): every bin's gradient goes to the cell that was its maximum."""
     image = image_indices(rois, shape[0])

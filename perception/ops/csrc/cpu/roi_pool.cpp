@@ -122,7 +122,7 @@ void scatter(const T* grad, const int32_t* argmax, Strides from, const std::vect
 }
 
 Tensor roi_pool_backward(const Tensor& grad_any, const Tensor& argmax_any, const Tensor& rois,
-                         std::vector<int64_t> shape, bool) {
+                         double, std::vector<int64_t> shape, bool) {
   check(shape.size() == 4 && grad_any.dim() == 4 && argmax_any.dim() == 4 &&
             argmax_any.scalar_type() == ScalarType::Int && argmax_any.numel() == grad_any.numel(),
         "grad and argmax (int32) must have one shape of 4 dimensions");
