@@ -40,6 +40,10 @@ struct Map {
   const void* data;
   int64_t images, channels, height, width;
   int64_t stride_image, stride_channel, stride_row, stride_column;
+
+  double elements() const {
+    return static_cast<double>(images * channels) * static_cast<double>(height * width);
+  }
 };
 
 inline Map as_map(const char* name, const Tensor& tensor) {

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <vector>
 
 namespace perception {
 namespace {
@@ -16,6 +17,11 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 std::atomic<bool> forked{false};
 
 [[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+struct alignas(64) Range {
+  std::atomic<int64_t> next;
+  int64_t end;
+};
 
 int64_t threads() { return forked ? 1 : static_cast<int64_t>(torch::stable::get_num_threads()); }
 
@@ -28,10 +34,21 @@ void for_chunks(int64_t count, int64_t chunk, const std::function<void(int64_t, 
     if (count > 0) f(0, count);
     return;
   }
-  std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
-    for (int64_t begin; (begin = next.fetch_add(chunk)) < count;)
-      f(begin, std::min(begin + chunk, count));
+  // Every worker has a range of its own and helps with the others' when that is done: neighbouring
+  // chunks stay with one thread, which so finds its input in its cache and maps its own pages
+  // (two threads that meet in one new huge page would both clear 2 MiB).
+  std::vector<Range> ranges(static_cast<size_t>(workers));
+  const int64_t chunks = (count + chunk - 1) / chunk;
+  for (int64_t w = 0; w < workers; ++w) {
+    ranges[static_cast<size_t>(w)].next = chunks * w / workers * chunk;
+    ranges[static_cast<size_t>(w)].end = std::min(chunks * (w + 1) / workers * chunk, count);
+  }
+  torch::stable::parallel_for(0, workers, 1, [&](int64_t own, int64_t) {
+    for (int64_t w = 0; w < workers; ++w) {
+      Range& range = ranges[static_cast<size_t>((own + w) % workers)];
+      for (int64_t begin; (begin = range.next.fetch_add(chunk)) < range.end;)
+        f(begin, std::min(begin + chunk, range.end));
+    }
   });
 }
 

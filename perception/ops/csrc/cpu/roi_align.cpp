@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "cpu/maps.h"
+#include "cpu/order.h"
 #include "cpu/taps.h"
 
 namespace perception {
@@ -60,12 +61,16 @@ template <typename T>
 void align_forward(std::vector<Level>& levels, const Boxes& boxes, const Grid& grid, T* out,
                    bool channels_last) {
   const int64_t bins = grid.rows * grid.columns, channels = levels[0].map.channels;
+  double bytes = 0;
+  for (const Level& level : levels) bytes += level.map.elements() * sizeof(T);
+  const std::vector<int64_t> order = reading_order(boxes.rois, boxes.level, bytes);
   for_chunks(static_cast<int64_t>(boxes.rois.size()), kBoxes, [&](int64_t begin, int64_t end) {
     static const auto kernel = SELECT_ISA(align_box<T>);
     BoxTaps<T> taps;
     WindowReader<T> reader;
     BoxWriter<T> writer;
-    for (int64_t k = begin; k < end; ++k) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t k = order[static_cast<size_t>(i)];
       const Roi& roi = boxes.rois[static_cast<size_t>(k)];
       const Level& level = levels[boxes.level_of(static_cast<size_t>(k))];
       T* result = out + k * channels * bins;
@@ -169,26 +174,26 @@ struct AxisBins {
   std::vector<int32_t> place_;
 };
 
-// Adds the boxes of channels [begin, end), in their order.
+// Adds the boxes of channels [begin, end), in the given order.
 template <typename T>
 void align_backward_channels(const T* grad, bool channels_last, const std::vector<double>& scales,
-                             const Boxes& boxes, const Grid& grid,
-                             const std::vector<Tensor>& outs,
+                             const Boxes& boxes, const std::vector<int64_t>& order,
+                             const Grid& grid, const std::vector<Tensor>& outs,
                              const std::vector<MapSum<T>>& sums, int64_t begin, int64_t end) {
   static const auto kernel = SELECT_ISA(align_box_backward<T>);
   const int64_t bins = grid.rows * grid.columns, channels = outs[0].size(1);
   BoxTaps<T> taps;
   AxisBins<accumulate_t<T>> y, x;
   std::vector<T> block(channels_last ? 0 : static_cast<size_t>((end - begin) * bins));
-  for (size_t k = 0; k < boxes.rois.size(); ++k) {
-    const Roi& roi = boxes.rois[k];
-    const size_t l = boxes.level_of(k);
+  for (const int64_t k : order) {
+    const Roi& roi = boxes.rois[static_cast<size_t>(k)];
+    const size_t l = boxes.level_of(static_cast<size_t>(k));
     const int64_t height = outs[l].size(2), width = outs[l].size(3);
     taps.set(roi, scales[l], grid, height, width);
     if (taps.empty()) continue;
     y.set(taps.y, width * channels);
     x.set(taps.x, channels);
-    const T* from = grad + static_cast<int64_t>(k) * channels * bins;
+    const T* from = grad + k * channels * bins;
     int64_t stride = channels;
     if (channels_last) {
       from += begin;
@@ -206,7 +211,12 @@ template <typename T>
 void align_backward(const Tensor& grad, const std::vector<double>& scales, const Boxes& boxes,
                     const Grid& grid, const std::vector<Tensor>& outs, bool channels_last) {
   std::vector<MapSum<T>> sums;
-  for (const Tensor& out : outs) sums.emplace_back(out, channels_last);
+  double bytes = 0;
+  for (const Tensor& out : outs) {
+    sums.emplace_back(out, channels_last);
+    bytes += static_cast<double>(out.numel()) * sizeof(accumulate_t<T>);
+  }
+  const std::vector<int64_t> order = reading_order(boxes.rois, boxes.level, bytes);
   const int64_t channels = grad.size(1);
   const int64_t blocks = (channels + kChannelBlock - 1) / kChannelBlock;
   const bool small = static_cast<double>(grad.numel()) * 4 < kParallelWork;
@@ -214,7 +224,7 @@ void align_backward(const Tensor& grad, const std::vector<double>& scales, const
     const int64_t begin = blocks * part / parts * kChannelBlock;
     const int64_t end = std::min(blocks * (part + 1) / parts * kChannelBlock, channels);
     align_backward_channels(static_cast<const T*>(grad.data_ptr()), is_channels_last(grad), scales,
-                            boxes, grid, outs, sums, begin, end);
+                            boxes, order, grid, outs, sums, begin, end);
   });
   for (MapSum<T>& sum : sums) sum.finish();
 }

@@ -3,6 +3,7 @@
 
 #include "cpu/bins.h"
 #include "cpu/maps.h"
+#include "cpu/order.h"
 #include "cpu/scalars.h"
 
 namespace perception {
@@ -34,13 +35,15 @@ void pool_forward(const Level& level, const std::vector<Roi>& rois, int64_t rows
                   T* out, int32_t* argmax, bool channels_last) {
   const Map& map = level.map;
   const int64_t bins = rows * columns, result = map.channels * bins;
+  const std::vector<int64_t> order = reading_order(rois, {}, map.elements() * sizeof(T));
   for_chunks(static_cast<int64_t>(rois.size()), kBoxes, [&](int64_t begin, int64_t end) {
     static const auto kernel = SELECT_ISA(pool_box<T>);
     BoxBins box;
     WindowReader<T> reader;
     BoxWriter<T> values;
     BoxWriter<int32_t> places;
-    for (int64_t k = begin; k < end; ++k) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t k = order[static_cast<size_t>(i)];
       const Roi& roi = rois[static_cast<size_t>(k)];
       box.set(roi, level.scale, rows, columns, map);
       const auto y = std::minmax_element(box.y.begin(), box.y.end());
@@ -106,11 +109,11 @@ struct Strides {
 // Adds the gradient of channels [begin, end) to the pixels that were the maxima.
 template <typename T>
 void scatter(const T* grad, const int32_t* argmax, Strides from, const std::vector<Roi>& rois,
-             int64_t bins, int64_t channels, int64_t pixels, const MapSum<T>& sum, int64_t begin,
-             int64_t end) {
-  for (size_t k = 0; k < rois.size(); ++k) {
-    accumulate_t<T>* image = sum.image(rois[k].image);
-    const int64_t box = static_cast<int64_t>(k) * channels * bins;
+             const std::vector<int64_t>& order, int64_t bins, int64_t channels, int64_t pixels,
+             const MapSum<T>& sum, int64_t begin, int64_t end) {
+  for (const int64_t k : order) {
+    accumulate_t<T>* image = sum.image(rois[static_cast<size_t>(k)].image);
+    const int64_t box = k * channels * bins;
     for (int64_t bin = 0; bin < bins; ++bin) {
       for (int64_t c = begin; c < end; ++c) {
         const int64_t at = box + c * from.channel + bin * from.bin;
@@ -139,9 +142,11 @@ Tensor roi_pool_backward(const Tensor& grad_any, const Tensor& argmax_any, const
   dispatch_storage(grad.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
     MapSum<T> sum(out, channels_last);
+    const std::vector<int64_t> order =
+        reading_order(boxes, {}, static_cast<double>(out.numel()) * sizeof(accumulate_t<T>));
     for_parts((channels + 15) / 16, [&](int64_t part, int64_t parts) {
       scatter(static_cast<const T*>(grad.data_ptr()), static_cast<const int32_t*>(argmax.data_ptr()),
-              from, boxes, bins, channels, shape[2] * shape[3], sum, channels * part / parts,
+              from, boxes, order, bins, channels, shape[2] * shape[3], sum, channels * part / parts,
               channels * (part + 1) / parts);
     });
     sum.finish();

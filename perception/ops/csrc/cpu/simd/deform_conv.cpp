@@ -15,8 +15,10 @@ inline void read(const T* image, const Sample<accumulate_t<T>>& sample, accumula
     if (sample.place[i] < 0 || sample.weight[i] == 0) continue;
     const V weight = all<V>(sample.weight[i]);
     const T* pixel = image + sample.place[i];
+#pragma GCC unroll 16
     for (int c = 0; c < Count; ++c) sum[c] = fma(weight, load(pixel + c * lanes<T>), sum[c]);
   }
+#pragma GCC unroll 16
   for (int c = 0; c < Count; ++c) store(out + c * lanes<T>, sum[c]);
 }
 

@@ -17,9 +17,11 @@ inline void sum_bin(const T* image, Taps<accumulate_t<T>> y, Taps<accumulate_t<T
     for (int32_t j = x.first[column]; j < x.first[column + 1]; ++j) {
       const V weight = all<V>(y.weight[i] * x.weight[j]);
       const T* pixel = line + x.offset[j];
+#pragma GCC unroll 16
       for (int c = 0; c < Count; ++c) sum[c] = fma(weight, load(pixel + c * lanes<T>), sum[c]);
     }
   }
+#pragma GCC unroll 16
   for (int c = 0; c < Count; ++c) store(out + c * lanes<T>, sum[c]);
 }
 
@@ -45,15 +47,18 @@ inline void add_pixel(const T* grad, int64_t grad_stride, int64_t columns,
                       const BinTaps<accumulate_t<T>>& x, int64_t column, accumulate_t<T>* pixel) {
   using V = vector_t<T>;
   V sum[Count];
+#pragma GCC unroll 16
   for (int c = 0; c < Count; ++c) sum[c] = load(pixel + c * lanes<T>);
   for (int32_t i = y.first[row]; i < y.first[row + 1]; ++i) {
     const T* line = grad + y.bin[i] * columns * grad_stride;
     for (int32_t j = x.first[column]; j < x.first[column + 1]; ++j) {
       const V weight = all<V>(y.weight[i] * x.weight[j]);
       const T* from = line + x.bin[j] * grad_stride;
+#pragma GCC unroll 16
       for (int c = 0; c < Count; ++c) sum[c] = fma(weight, load(from + c * lanes<T>), sum[c]);
     }
   }
+#pragma GCC unroll 16
   for (int c = 0; c < Count; ++c) store(pixel + c * lanes<T>, sum[c]);
 }
 

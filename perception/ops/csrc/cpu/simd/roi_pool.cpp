@@ -40,6 +40,7 @@ inline void max_bin(const T* image, int64_t row_stride, int64_t column_stride, i
   using Scalar = typename index_of<accumulate_t<T>>::type;
   V best[Count];
   I where[Count];
+#pragma GCC unroll 16
   for (int c = 0; c < Count; ++c) {
     best[c] = load(image + bin.y0 * row_stride + bin.x0 * column_stride + c * lanes<T>);
     where[c] = static_cast<Scalar>(bin.y0 * width + bin.x0) - I{};
@@ -48,15 +49,17 @@ inline void max_bin(const T* image, int64_t row_stride, int64_t column_stride, i
     for (int64_t x = bin.x0; x < bin.x1; ++x) {
       const T* pixel = image + y * row_stride + x * column_stride;
       const I here = static_cast<Scalar>(y * width + x) - I{};
+#pragma GCC unroll 16
       for (int c = 0; c < Count; ++c) {
         const V value = load(pixel + c * lanes<T>);
-        // Greater, or the first NaN: not (value <= best), unless best is NaN already.
-        const I better = ~(I)(value <= best[c]) & (I)(best[c] == best[c]);
-        best[c] = better ? value : best[c];
-        where[c] = better ? here : where[c];
+        // Replaced by what is greater and by the first NaN: not (value <= best), best no NaN yet.
+        const I kept = (I)(value <= best[c]) | (I)(best[c] != best[c]);
+        best[c] = kept ? best[c] : value;
+        where[c] = kept ? where[c] : here;
       }
     }
   }
+#pragma GCC unroll 16
   for (int c = 0; c < Count; ++c) {
     store(out + c * lanes<T>, best[c]);
     store_index<T>(argmax + c * lanes<T>, where[c], lanes<T>);

@@ -10,6 +10,8 @@
 namespace perception {
 namespace PERCEPTION_ISA {
 
+// Sums of several vectors are arrays `V sum[Count]`; their loops carry `#pragma GCC unroll 16`, without
+// which gcc 12 unrolls too late to keep them in registers and zeroes, spills and reloads the array.
 #if defined(__AVX512F__)
 constexpr int kBytes = 64;
 constexpr int kAccumulators = 16;  // of 32 registers
