@@ -44,9 +44,11 @@ class Case:
 
 def all_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
     """Every case, built when it is its turn."""
-    import ops_cases_boxes  # needs `Case` from here
+    import ops_cases_boxes  # both need `Case` from here
+    import ops_cases_cuda
 
-    for family in (*FAMILIES, *ops_cases_boxes.FAMILIES):
+    gpu_only = ops_cases_cuda.FAMILIES if device == "cuda" else ()
+    for family in (*FAMILIES, *ops_cases_boxes.FAMILIES, *gpu_only):
         yield from family(vision, device)
 
 
