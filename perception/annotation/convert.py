@@ -7,7 +7,6 @@ directory, the locale or the clock.
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,7 +23,7 @@ from perception.annotation.scene import Scene, compose
 from perception.errors import PerceptionError, UsageError
 from perception.files import atomic_open
 from perception.formats.problems import Problem, RefusedError
-from perception.processes import worker_context
+from perception.processes import start_worker, worker_context
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -166,7 +165,7 @@ def map_in_order(run: Callable[[In], Out], jobs: list[In], workers: int) -> Iter
     if workers <= 1 or len(jobs) <= SERIAL_FILES:
         yield from map(run, jobs)
         return
-    with ProcessPoolExecutor(workers, worker_context(), _start_worker) as pool:
+    with ProcessPoolExecutor(workers, worker_context(__name__), start_worker) as pool:
         try:
             yield from pool.map(run, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
         except BrokenProcessPool:
@@ -177,14 +176,6 @@ def map_in_order(run: Callable[[In], Out], jobs: list[In], workers: int) -> Iter
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def _start_worker() -> None:
-    """Ctrl-C is for the parent; one thread per worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def _check_folders(src: Path, out: Path, target: Target) -> None:

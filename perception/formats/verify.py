@@ -19,7 +19,7 @@ from perception.files import IMAGE_SUFFIXES
 from perception.formats.frames import FrameFiles, Listing, find_frames, survey
 from perception.formats.manifest import Manifest, Split
 from perception.formats.read import NAMES
-from perception.processes import worker_context
+from perception.processes import start_worker, worker_context
 from perception.structures import Frame
 
 
@@ -125,7 +125,7 @@ def _checked(
     if workers <= 1:
         yield from map(check, frames)
         return
-    with ProcessPoolExecutor(workers, worker_context()) as pool:
+    with ProcessPoolExecutor(workers, worker_context(__name__), start_worker) as pool:
         yield from pool.map(check, frames, chunksize=8)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -63,10 +62,11 @@ def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) 
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    from perception.processes import worker_context
+    from perception.processes import start_worker, worker_context
 
     chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
-    pool = ProcessPoolExecutor(workers, mp_context=worker_context(), initializer=_start_worker)
+    context = worker_context(type(benchmark).__module__)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
         for records in pool.map(partial(_score_chunk, benchmark), chunks):
             yield from records
@@ -77,14 +77,6 @@ def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) 
         ) from error  # fmt: skip
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Ctrl-C belongs to the parent; one core per worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def _score_chunk(benchmark: Benchmark[Any, Any], jobs: Sequence[Any]) -> list[Any]:

@@ -6,9 +6,7 @@ validation part, scenes of their own that share nothing with those before them.
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from pathlib import Path
 
 from perception.errors import PerceptionError, UsageError
 from perception.files import read_json, write_json
+from perception.processes import start_worker, worker_context
 from perception.synthesis.annotate import annotate
 from perception.synthesis.render import render
 from perception.synthesis.scene import draw_scene
@@ -119,8 +118,8 @@ def _made(out: Path, request: Request, workers: int) -> Iterator[str]:
     if workers <= 1:
         yield from map(make, range(request.frames))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, request.frames), context, _quiet) as pool:
+    context = worker_context(__name__)
+    with ProcessPoolExecutor(min(workers, request.frames), context, start_worker) as pool:
         try:
             yield from pool.map(make, range(request.frames), chunksize=4)
         except BrokenProcessPool as error:
@@ -131,14 +130,6 @@ def _made(out: Path, request: Request, workers: int) -> Iterator[str]:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def _quiet() -> None:
-    """A worker leaves Ctrl-C to its parent and keeps to one core."""
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
 
 
 def _recorded(out: Path) -> object:

@@ -1,0 +1,111 @@
+"""Worker processes: every way of starting them gives the same results and ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perception.processes import worker_context
+
+ROOT = Path(__file__).parents[1]
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux alone")
+
+THREADS = """
+import cv2, numpy as np
+cv2.setNumThreads(4)
+for _ in range(3):
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (9, 9), 0)
+"""
+POOL = """
+import os, signal, time
+from concurrent.futures import ProcessPoolExecutor
+from perception.processes import start_worker, worker_context
+
+def blurred(size):
+    import cv2, numpy as np
+    return int(cv2.GaussianBlur(np.full((size, size, 3), 7, np.uint8), (9, 9), 0).sum())
+
+def die(size):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def linger(size):
+    time.sleep(0.2)
+    return os.getpid()
+
+def run(work):
+    context = worker_context("perception.files")
+    print(context.get_start_method(), flush=True)
+    with ProcessPoolExecutor(2, context, start_worker) as pool:
+        return list(pool.map(work, (800, 801, 802)))
+
+def run_on():
+    with ProcessPoolExecutor(2, worker_context(), start_worker) as pool:
+        for pid in pool.map(linger, range(1000)):
+            print(pid, flush=True)
+"""
+
+
+def _started(tmp_path: Path, main: str, **environment: str) -> subprocess.Popen[str]:
+    script = tmp_path / "script.py"
+    guard = "\nif __name__ == '__main__':\n"
+    script.write_text(POOL + guard + "".join(f"    {line}\n" for line in main.splitlines()))
+    return subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )  # fmt: skip
+
+
+def _ran(tmp_path: Path, main: str, **environment: str) -> tuple[list[str], str, int]:
+    """Lines printed, last line of the errors, exit code."""
+    process = _started(tmp_path, main, **environment)
+    try:
+        out, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return out.splitlines(), (errors.splitlines() or [""])[-1], process.returncode
+
+
+ANSWER = str([7 * 3 * n * n for n in (800, 801, 802)])
+
+
+@LINUX
+def test_a_process_of_one_thread_forks(tmp_path: Path) -> None:
+    ran = _ran(tmp_path, "import cv2\nprint(run(blurred))", OPENBLAS_NUM_THREADS="1")
+    assert ran == (["fork", ANSWER], "", 0)
+
+
+@LINUX
+def test_after_opencv_has_started_threads_the_workers_come_from_a_server(tmp_path: Path) -> None:
+    ran = _ran(tmp_path, f"{THREADS}\nprint(run(blurred))\nprint(run(blurred))")
+    assert ran == (["forkserver", ANSWER] * 2, "", 0)
+
+
+@pytest.mark.parametrize("before", ["", THREADS])
+def test_a_killed_worker_is_noticed_and_nothing_hangs(tmp_path: Path, before: str) -> None:
+    _, error, code = _ran(tmp_path, f"{before}\nrun(die)")
+    assert code == 1
+    assert "BrokenProcessPool" in error
+
+
+@pytest.mark.parametrize("before", ["", THREADS])
+def test_no_worker_outlives_a_killed_parent(tmp_path: Path, before: str) -> None:
+    process = _started(tmp_path, f"{before}\nrun_on()")
+    assert process.stdout is not None
+    workers = {int(process.stdout.readline()) for _ in range(8)}
+    process.kill()
+    try:
+        process.communicate(timeout=30)  # until the last worker has closed the pipe
+    except subprocess.TimeoutExpired:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        pytest.fail("the workers live on")
+
+
+def test_elsewhere_workers_are_fresh_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert worker_context().get_start_method() == "spawn"
