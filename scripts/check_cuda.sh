@@ -42,7 +42,7 @@ step tests 150 "$python" -m pytest -q -p no:cacheprovider --noconftest tests/ops
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck; do
     step "$tool" 100 compute-sanitizer --tool $tool --error-exitcode 9 --target-processes all \
-      "$python" tests/ops/cuda_calls.py --strangers
+      "$python" tests/ops/cuda_calls.py --strangers --crowds
   done
 else
   echo "compute-sanitizer: not run (it is not installed)"

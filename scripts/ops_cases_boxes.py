@@ -76,6 +76,34 @@ def batched_nms_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
         )  # fmt: skip
 
 
+def gpu_suppression_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
+    """What only a GPU is asked for: very many boxes, and soft suppression beside the CPU's."""
+    if device != "cuda":
+        return
+    boxes, scores = detections(100_000, device)
+    theirs = vision.ops.nms if vision is not None else ops.nms
+    yield Case(
+        f"nms 100000 detector-like, 0.5, max_output=1000 beside {'their' if vision else 'our'} nms",
+        lambda: ops.nms(boxes, scores, 0.5, max_output=1000),
+        lambda: theirs(boxes, scores, 0.5),
+    )  # fmt: skip
+    few, few_scores = detections(2000, device)
+    for method in ("gaussian", "hard"):
+        yield Case(
+            f"soft_nms 2000 detector-like, {method} beside a copy to the CPU and soft_nms there",
+            lambda m=method: ops.soft_nms(few, few_scores, m),
+            lambda m=method: ops.soft_nms(few.cpu(), few_scores.cpu(), m),
+        )
+    kept = ops.nms(few, few_scores, 0.5)
+    yield Case(
+        f"box_voting {len(kept)} of 2000 beside a copy to the CPU and box_voting there",
+        lambda: ops.box_voting(few[kept], few_scores[kept], few, few_scores),
+        lambda: ops.box_voting(
+            *(x.cpu() for x in (few[kept], few_scores[kept], few, few_scores))
+        ),
+    )  # fmt: skip
+
+
 def overlap_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
     a, b = detections(1000, device)[0], clutter(1000, device)[0]
     moved = 4 * 1000 * 1000
@@ -139,4 +167,6 @@ def deform_conv_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
                gradients(ours, *(t.double() for t in given)))  # fmt: skip
 
 
-FAMILIES = (nms_cases, batched_nms_cases, overlap_cases, deform_conv_cases)
+FAMILIES = (
+    nms_cases, batched_nms_cases, gpu_suppression_cases, overlap_cases, deform_conv_cases,
+)  # fmt: skip

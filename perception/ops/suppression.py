@@ -72,6 +72,7 @@ def batched_nms(
     boxes, scores = _candidates(boxes, scores, iou_threshold)
     if idxs.shape != scores.shape:
         raise ValueError(f"idxs must have shape {tuple(scores.shape)}, got {tuple(idxs.shape)}")
+    _together(boxes, "boxes", idxs, "idxs")
     if idxs.is_floating_point():
         idxs = torch.unique(idxs, return_inverse=True)[1]
     idxs = idxs.long()
@@ -177,6 +178,7 @@ def box_voting(
     """
     boxes, scores = _candidates(boxes, scores, iou_threshold)
     all_boxes, all_scores = _candidates(all_boxes, all_scores, iou_threshold, prefix="all_")
+    _together(boxes, "boxes", all_boxes, "all_boxes")
     if scoring not in VOTE_SCORINGS:
         raise ValueError(f"scoring must be one of {VOTE_SCORINGS}, got {scoring!r}")
     if not math.isfinite(beta) or (beta == 0 and scoring == "generalized_avg"):
@@ -199,7 +201,13 @@ def _candidates(
         )
     if not 0 <= iou_threshold <= 1:
         raise ValueError(f"iou_threshold must lie in [0, 1], got {iou_threshold}")
+    _together(boxes, f"{prefix}boxes", scores, f"{prefix}scores")
     return _real(boxes), _real(scores)
+
+
+def _together(first: Tensor, name: str, second: Tensor, other: str) -> None:
+    if first.device != second.device:
+        raise ValueError(f"{name} are on {first.device}, {other} on {second.device}")
 
 
 def _real(values: Tensor) -> Tensor:

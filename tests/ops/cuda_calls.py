@@ -17,12 +17,14 @@ import perception.ops as ops
 
 NAN = float("nan")
 DTYPES = (torch.float64, torch.float16, torch.bfloat16)
+FAMILY = (ops.box_iou, ops.generalized_box_iou, ops.distance_box_iou, ops.complete_box_iou)
 
 
 def calls(device: str) -> list[Tensor]:
     """All results, in one order, on the CPU."""
     torch.manual_seed(0)
-    return [each.cpu() for each in (*poolings(device), *other_dtypes(device))]
+    found = (*poolings(device), *other_dtypes(device), *overlaps(device), *suppressions(device))
+    return [each.cpu() for each in found]
 
 
 def poolings(device: str) -> list[Tensor]:
@@ -68,6 +70,73 @@ def other_dtypes(device: str) -> list[Tensor]:
     return found
 
 
+def crowd(count: int, seed: int, device: str) -> tuple[Tensor, Tensor]:
+    """Boxes in ten clusters and their scores, many of them equal; every 40th is not finite."""
+    rng = torch.Generator().manual_seed(seed)
+    centre = torch.rand(10, 2, generator=rng)[torch.randint(10, (count,), generator=rng)] * 300
+    size = torch.rand(count, 2, generator=rng) * 40 + 20
+    corner = centre + torch.rand(count, 2, generator=rng) * 20
+    boxes = torch.cat([corner, corner + size], dim=1)
+    scores = torch.randint(1, 60, (count,), generator=rng) / 64
+    boxes[::40, seed % 4], boxes[20::40, 1], scores[7::40] = NAN, float("inf"), NAN
+    return boxes.to(device), scores.to(device)
+
+
+def turned(boxes: Tensor) -> Tensor:
+    """The boxes as (cx, cy, w, h, degrees), each turned by another angle."""
+    angle = torch.linspace(-400, 400, len(boxes), device=boxes.device)[:, None]
+    corner, other = boxes[:, :2], boxes[:, 2:]
+    return torch.cat([(corner + other) / 2, other - corner, angle], dim=1)
+
+
+def overlaps(device: str) -> list[Tensor]:
+    """Boxes that are not finite forward only: they would make every gradient NaN."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        a, b = (crowd(count, count, device)[0].to(dtype) for count in (170, 230))
+        found += [op(a, b) for op in FAMILY]
+        found.append(ops.box_iou_rotated(turned(a), turned(b)))
+        leaves = [x[x.isfinite().all(1)].requires_grad_() for x in (a, b)]
+        for op in FAMILY:
+            found += with_gradients(op(*leaves), *leaves)
+    return found
+
+
+def suppressions(device: str) -> list[Tensor]:
+    """Indices in order, padded ones, new scores and boxes."""
+    found: list[Tensor] = []
+    boxes, scores = crowd(400, 1, device)
+    idxs = torch.arange(400, device=device) % 7 - 3
+    for given in (boxes, boxes.double(), boxes.repeat(1, 2)[:, 2:6], boxes * 1e18):
+        found += [ops.nms(given, scores, 0.5), ops.batched_nms(given, scores, idxs, 0.3)]
+    for room in (0, 5, 500):
+        found += ops.nms(boxes, scores, 0.5, max_output=room)
+        found += ops.batched_nms(boxes, scores, idxs, 0.5, max_output=room)
+    found.append(ops.nms_rotated(turned(boxes), scores, 0.3))
+    few, few_scores = boxes[:150], scores[:150]
+    for method in ("gaussian", "linear", "hard"):
+        found += ops.soft_nms(few, few_scores, method)
+        found += ops.soft_nms(few.double(), few_scores, method, 0.0, 0.1, -1.0)
+    for scoring in ("id", "avg", "max", "iou_avg", "generalized_avg", "quasi_sum"):
+        found += ops.box_voting(few[:12], few_scores[:12], boxes, scores, 0.5, scoring, 2.0)
+        found += ops.box_voting(few[:12].double(), few_scores[:12], boxes, scores, 0, scoring, 0.5)
+    found += ops.box_voting(few, few_scores, boxes[:0], scores[:0])
+    empty = boxes[:0], scores[:0]
+    found += [ops.nms(*empty, 0.5), *ops.nms(*empty, 0.5, max_output=3)]
+    return [*found, *ops.soft_nms(*empty), *ops.box_voting(*empty, boxes, scores)]
+
+
+def crowds(device: str) -> list[Tensor]:
+    """So many boxes that suppression walks them in several parts, and a room that is soon full."""
+    boxes, scores = crowd(4200, 2, device)
+    boxes[:, ::2] += torch.arange(4200, device=device)[:, None] // 70 * 100  # mostly apart
+    idxs = torch.arange(4200, device=device) % 2
+    found = [ops.nms(boxes, scores, 0.5), ops.batched_nms(boxes, scores, idxs, 0.5)]
+    for room in (100, 2500):
+        found += ops.nms(boxes, scores, 0.5, max_output=room)
+    return found
+
+
 def with_gradients(out: Tensor, *inputs: Tensor) -> list[Tensor]:
     """The result and, for an upper gradient from -1 to 1, the gradients to `inputs`."""
     upper = torch.linspace(-1, 1, out.numel(), device=out.device).view_as(out).to(out.dtype)
@@ -98,12 +167,15 @@ def main() -> None:
     parser.add_argument("--library", help="kernels that are to serve the CPU")
     parser.add_argument("--deterministic", action="store_true")
     parser.add_argument("--strangers", action="store_true", help="rows of no image, too")
+    parser.add_argument("--crowds", action="store_true", help="thousands of boxes, too")
     parser.add_argument("--out", help="write the results there")
     args = parser.parse_args()
     if args.library:
         torch.ops.load_library(args.library)
     torch.use_deterministic_algorithms(args.deterministic, warn_only=True)
     found = {"calls": calls(args.device)}
+    if args.crowds:
+        found["crowds"] = [each.cpu() for each in crowds(args.device)]
     if args.strangers:
         found["strangers"] = [each.cpu() for each in strangers(args.device)]
     if args.out:

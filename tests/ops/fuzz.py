@@ -24,6 +24,7 @@ import perception.ops as ops
 NUMBERS = [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 1e9, 2.0**31, -1.0, 0.0, -0.0,
            0.5, 1e-30, 3.999, 1e308]  # fmt: skip
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+SCORINGS = ("id", "avg", "max", "iou_avg", "generalized_avg", "quasi_sum")
 REFUSALS = (ValueError, TypeError)  # a wrong input may end in these and in nothing else
 
 
@@ -192,9 +193,22 @@ def suppression(op: Callable[..., object]) -> Callable[[random.Random], None]:
         if op is ops.soft_nms:
             op(boxes, scores, rng.choice(["gaussian", "linear", "hard"]))
         else:
-            op(boxes, scores, *more, rng.choice([0.0, 0.3, 0.5, 1.0, float("nan"), -1.0]))
+            room = {"max_output": rng.choice([-1, 0, 3, 50, 400])} if rng.random() < 0.3 else {}
+            room = {} if op is ops.nms_rotated else room
+            op(boxes, scores, *more, rng.choice([0.0, 0.3, 0.5, 1.0, float("nan"), -1.0]), **room)
 
     return run
+
+
+def box_voting(rng: random.Random) -> None:
+    kept, count = rng.choice([0, 1, 2, 9]), rng.choice([0, 1, 2, 5, 40, 300])
+    tables = [table(rng, kept, 4), table(rng, kept, 1)[:, 0]]
+    tables += [table(rng, count, 4), table(rng, count, 1)[:, 0]]
+    if rng.random() < 0.5:
+        tables[0] = tables[2][:kept]
+        tables[1] = tables[3][:kept]
+    ops.box_voting(*tables, rng.choice([0.0, 0.3, 0.5, 1.0, float("nan")]),
+                   rng.choice([*SCORINGS, "sum"]), number(rng, -2, 3))  # fmt: skip
 
 
 def overlap(op: Callable[[Tensor, Tensor], Tensor], columns: int) -> Callable[..., None]:
@@ -256,6 +270,7 @@ CALLS: dict[str, Callable[[random.Random], None]] = {
     "batched_nms": suppression(ops.batched_nms),
     "soft_nms": suppression(ops.soft_nms),
     "nms_rotated": suppression(ops.nms_rotated),
+    "box_voting": box_voting,
     "box_iou": overlap(ops.box_iou, 4),
     "generalized_box_iou": overlap(ops.generalized_box_iou, 4),
     "distance_box_iou": overlap(ops.distance_box_iou, 4),

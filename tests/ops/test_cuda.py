@@ -32,6 +32,11 @@ def test_gpu_and_cpu_agree_forward_and_backward(deterministic):
         torch.use_deterministic_algorithms(before)
 
 
+def test_gpu_and_cpu_keep_the_same_of_thousands_of_boxes():
+    for got, want in zip(cuda_calls.crowds("cuda"), cuda_calls.crowds("cpu"), strict=True):
+        assert got.cpu().equal(want)
+
+
 def test_rows_of_no_image_are_zero_and_have_no_gradient():
     found = cuda_calls.strangers("cuda")
 
@@ -83,3 +88,43 @@ def test_forward_and_backward_are_captured_in_a_graph():
     torch.cuda.synchronize()
 
     torch.testing.assert_close(captured, step())
+
+
+def test_padded_nms_is_captured_in_a_graph_and_follows_new_boxes():
+    first, second = (cuda_calls.crowd(3000, seed, "cuda") for seed in (1, 2))
+    boxes, scores = first[0].clone(), first[1].clone()
+    idxs = torch.arange(3000, device="cuda") % 5
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        ops.batched_nms(boxes, scores, idxs, 0.5, max_output=100)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        plain = ops.nms(boxes, scores, 0.5, max_output=100)
+        grouped = ops.batched_nms(boxes, scores, idxs, 0.5, max_output=100)
+    for given in (first, second):
+        boxes.copy_(given[0])
+        scores.copy_(given[1])
+        graph.replay()
+
+        expected = ops.nms(*given, 0.5, max_output=100)
+        expected += ops.batched_nms(*given, idxs, 0.5, max_output=100)
+        torch.cuda.synchronize()
+        for got, want in zip((*plain, *grouped), expected, strict=True):
+            assert got.equal(want)
+
+
+def test_suppression_on_another_stream_waits_for_what_that_stream_made():
+    expected = cuda_calls.suppressions("cuda")
+    torch.cuda.synchronize()
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    found = []
+    for stream in streams:
+        with torch.cuda.stream(stream):
+            torch.cuda._sleep(10**7)  # the default stream is long done
+            found.append(cuda_calls.suppressions("cuda"))
+    torch.cuda.synchronize()
+
+    for got in found:
+        for one, other in zip(got, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)

@@ -82,6 +82,18 @@ def test_deterministic_kernels_give_the_same_bits_in_any_order_of_threads(result
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
+def test_the_same_of_thousands_of_boxes_are_kept(library, tmp_path):
+    kept = []
+    for words in ([], ["--library", str(library)]):
+        out = tmp_path / f"{len(kept)}.pt"
+        done = run("cuda_calls.py", "--device", "cpu", "--crowds", "--out", str(out), *words)
+        assert done.returncode == 0, done.stderr
+        kept.append(torch.load(out)["crowds"])
+
+    assert all(mine.equal(theirs) for mine, theirs in zip(*kept, strict=True))
+
+
 def test_the_order_of_threads_is_seen_by_the_fast_backward(results):
     """Or the test above could not fail."""
     first, again = results("forward")["calls"], results("shuffle")["calls"]

@@ -113,14 +113,16 @@ def test_soft_nms_equals_its_definition(boxes, method, threshold, seed):
     torch.testing.assert_close(got[1], expected[1])
 
 
-@given(box_tables(), box_tables(), st.integers(0, 5), st.integers(0, 99))
+@given(
+    box_tables(), box_tables(), st.integers(0, 5), st.sampled_from([0.0, 0.3]), st.integers(0, 99)
+)
 @GRID
-def test_box_voting_equals_its_definition(boxes, everyone, scoring, seed):
+def test_box_voting_equals_its_definition(boxes, everyone, scoring, threshold, seed):
     scores, weights = scores_for(boxes, seed).nan_to_num(), scores_for(everyone, seed + 1).abs()
 
-    got = NATIVE.box_voting(boxes, scores, everyone, weights, 0.3, scoring, 2.0)
+    got = NATIVE.box_voting(boxes, scores, everyone, weights, threshold, scoring, 2.0)
 
-    expected = reference.box_voting(boxes, scores, everyone, weights, 0.3, scoring, 2.0)
+    expected = reference.box_voting(boxes, scores, everyone, weights, threshold, scoring, 2.0)
     torch.testing.assert_close(got, expected, equal_nan=True)
 
 

@@ -5,9 +5,17 @@ from pathlib import Path
 
 import pytest
 
+import perception.ops as ops
+
 SPEC = importlib.util.spec_from_file_location("fuzz", Path(__file__).with_name("fuzz.py"))
 fuzz = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(fuzz)
+
+
+def test_every_op_is_among_the_random_calls():
+    functions = {name for name in ops.__all__ if name.islower()} - {"backend", "set_debug"}
+
+    assert set(fuzz.CALLS) == functions
 
 
 def test_a_thousand_random_calls():

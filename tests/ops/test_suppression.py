@@ -268,6 +268,16 @@ def test_wrong_shapes_and_words_are_refused():
         nms(BOXES, SCORES, 0.5, max_output=-1)
 
 
+def test_tensors_of_two_devices_are_refused():
+    far, number = SCORES.to("meta"), SCORES.long()
+    with pytest.raises(ValueError, match="boxes are on cpu, scores on meta"):
+        nms(BOXES, far, 0.5)
+    with pytest.raises(ValueError, match="boxes are on cpu, idxs on meta"):
+        batched_nms(BOXES, SCORES, number.to("meta"), 0.5)
+    with pytest.raises(ValueError, match="boxes are on cpu, all_boxes on meta"):
+        box_voting(BOXES, SCORES, BOXES.to("meta"), far)
+
+
 def test_a_meta_tensor_has_no_values_to_choose_by():
     with pytest.raises(RuntimeError):
         nms(BOXES.to("meta"), SCORES.to("meta"), 0.5)

@@ -80,4 +80,16 @@ inline void check_rois(const Tensor& rois) {
         "boxes must be float32 or float64");
 }
 
+// (N, columns) boxes and (N,) scores, both float32 or float64.
+inline void check_candidates(const Tensor& boxes, const Tensor& scores, int64_t columns) {
+  check(boxes.dim() == 2 && boxes.size(1) == columns, "boxes must have shape (N, ", columns, ")");
+  check(scores.dim() == 1 && scores.size(0) == boxes.size(0),
+        "scores must have as many rows as boxes");
+  for (const Tensor* each : {&boxes, &scores}) {
+    const ScalarType type = each->scalar_type();
+    check(type == ScalarType::Float || type == ScalarType::Double,
+          "boxes and scores must be float32 or float64");
+  }
+}
+
 }  // namespace perception

@@ -66,17 +66,6 @@ std::vector<Ranked> usable(const Tensor& boxes, const Tensor& scores) {
 
 }  // namespace
 
-void check_candidates(const Tensor& boxes, const Tensor& scores, int64_t columns) {
-  check(boxes.dim() == 2 && boxes.size(1) == columns, "boxes must have shape (N, ", columns, ")");
-  check(scores.dim() == 1 && scores.size(0) == boxes.size(0),
-        "scores must have as many rows as boxes");
-  for (const Tensor* each : {&boxes, &scores}) {
-    const ScalarType type = each->scalar_type();
-    check(type == ScalarType::Float || type == ScalarType::Double,
-          "boxes and scores must be float32 or float64");
-  }
-}
-
 std::vector<int64_t> ranked(const Tensor& boxes, const Tensor& scores) {
   const bool wide_boxes = boxes.scalar_type() == ScalarType::Double;
   const bool wide_scores = scores.scalar_type() == ScalarType::Double;

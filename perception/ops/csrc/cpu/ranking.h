@@ -25,9 +25,6 @@ struct Rows {
   }
 };
 
-// Checks (N, columns) boxes and (N,) scores, both float32 or float64.
-void check_candidates(const Tensor& boxes, const Tensor& scores, int64_t columns);
-
 // Rows whose numbers are finite and whose score is not NaN, best first, equal scores in order.
 std::vector<int64_t> ranked(const Tensor& boxes, const Tensor& scores);
 

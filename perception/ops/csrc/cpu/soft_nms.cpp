@@ -13,6 +13,9 @@ struct Box {
   double x1, y1, x2, y2, area;
 };
 
+// NaN stays NaN: it fails the comparison.
+double not_negative(double side) { return side < 0 ? 0 : side; }
+
 std::vector<Box> read_boxes(const Tensor& boxes) {
   const Rows<double> rows(boxes);
   std::vector<Box> out(static_cast<size_t>(boxes.size(0)));
@@ -20,7 +23,7 @@ std::vector<Box> read_boxes(const Tensor& boxes) {
     const auto row = static_cast<int64_t>(i);
     Box& box = out[i];
     box = {rows.at(row, 0), rows.at(row, 1), rows.at(row, 2), rows.at(row, 3), 0};
-    box.area = std::fmax(box.x2 - box.x1, 0) * std::fmax(box.y2 - box.y1, 0);
+    box.area = not_negative(box.x2 - box.x1) * not_negative(box.y2 - box.y1);
   }
   return out;
 }
@@ -30,7 +33,7 @@ bool is_finite(const Box& box) {
          std::isfinite(box.y2);
 }
 
-// IoU of finite boxes, 0 where the union is empty.
+// IoU of boxes whose areas are numbers, 0 where the union is empty.
 double overlap_of(const Box& a, const Box& b) {
   const double width = std::min(a.x2, b.x2) - std::max(a.x1, b.x1);
   const double height = std::min(a.y2, b.y2) - std::max(a.y1, b.y1);
@@ -62,8 +65,8 @@ struct Waiting {
 // The new score of a box at an overlap; NaN: it is dropped.
 double lowered(double score, double overlap, const Soft& rule) {
   if (rule.method == kGaussian) return score * std::exp(-overlap * overlap / rule.sigma);
-  if (overlap < rule.threshold) return score;
-  return rule.method == kLinear ? score * (1 - overlap) : std::nan("");
+  if (rule.method == kHard) return overlap < rule.threshold ? score : std::nan("");
+  return overlap >= rule.threshold ? score * (1 - overlap) : score;
 }
 
 // Emits the best of the waiting boxes (which keep their order) until none is good enough.
@@ -176,7 +179,7 @@ std::tuple<Tensor, Tensor> box_voting(const Tensor& boxes, const Tensor& scores,
     for (int64_t i = begin; i < end; ++i) {
       const Box& box = kept[static_cast<size_t>(i)];
       Votes votes;
-      if (is_finite(box)) votes = votes_for(box, voters, weights, threshold, beta);
+      if (box.area == box.area) votes = votes_for(box, voters, weights, threshold, beta);
       for (int k = 0; k < 4; ++k)
         write(new_boxes, 4 * i + k,
               votes.weight == 0 ? rows.at(i, k) : votes.corners[k] / votes.weight);

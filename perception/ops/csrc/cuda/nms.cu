@@ -1,6 +1,6 @@
-// Suppression on CUDA. Boxes are sorted by torch (stable), then walked in chunks: a bit mask of the
-// chunk's own overlaps, one block that walks it, and all later boxes against its survivors. The
-// number of launches depends on the number of boxes alone; the host waits only to size a result.
+// Suppression on CUDA. Boxes are sorted by torch (stable), then walked in chunks of 2048: a bit mask
+// of the chunk's own overlaps, one block that walks it, and all later boxes against its survivors.
+// The number of launches depends on the number of boxes alone; the host waits only to size a result.
 #include <array>
 #include <optional>
 
@@ -9,122 +9,223 @@
 namespace perception {
 namespace {
 
-constexpr int kChunk = 2048;       // boxes walked at a time
-constexpr int kWords = kChunk / 64;
-constexpr int kWalkers = 32;       // threads of the walk: one word of the mask each
-static_assert(kWords == kWalkers);
+constexpr int kChunk = 2048;          // boxes walked at a time
+constexpr int kWords = kChunk / 64;   // words of 64 boxes
+constexpr int kWalkers = 32 * kWords; // threads of the walk: a warp for each word
+constexpr int kAhead = 4;             // words whose part of the mask the walk loads ahead
+constexpr int kTileRows = 8;          // rows of a 64 x 64 tile of the mask that one warp fills
+constexpr int kStaged = kThreads;     // survivors that a block compares with later boxes
+constexpr unsigned kAll = 0xffffffffu;
+static_assert(kWalkers <= 1024 && 64 / kTileRows * 32 == kThreads);
 
-// Sorted boxes with their group and whether they are gone.
+// The boxes by descending score.
+template <typename Box>
+struct Ranked {
+  Box* box;
+  int64_t* group;      // of each; null: all are of one
+  uint8_t* gone;       // not usable, or removed
+  const int64_t* row;  // in the caller's tensors
+  int64_t count;
+
+  __device__ int64_t group_of(int64_t i) const { return group ? group[i] : 0; }
+};
+
+// Boxes begin .. begin + count - 1. mask[w * kChunk + i]: which boxes of word w (64 w .. 64 w + 63)
+// the earlier box i removes; for i of that word itself: which earlier boxes of it remove i.
+struct Chunk {
+  int64_t begin;
+  int count;
+  uint64_t* mask;
+  int* survivor;  // places in the chunk, in order; behind kChunk of them their number
+
+  __device__ int words() const { return (count + 63) / 64; }
+};
+
+// Survivors of all chunks so far, at most `size`.
+struct Found {
+  int64_t* row;
+  int64_t* number;
+  int64_t size;
+  bool padded;  // with -1 behind them
+
+  __device__ int64_t before(const Chunk& chunk) const { return chunk.begin > 0 ? *number : 0; }
+  __device__ bool full(const Chunk& chunk) const { return chunk.begin > 0 && *number >= size; }
+};
+
 template <typename Box>
 __global__ void gather_kernel(DeviceRows boxes, DeviceRows scores, const int64_t* idxs,
-                              int64_t idx_step, const int64_t* order, Box* sorted, int64_t* group,
-                              uint8_t* gone) {
+                              int64_t idx_step, Ranked<Box> ranked) {
   GRID_STRIDE_LOOP(i, boxes.count) {
-    const int64_t row = order[i];
+    const int64_t row = ranked.row[i];
     double zero = 0;  // NaN unless all numbers are finite
     for (int j = 0; j < Box::kColumns; ++j) zero += boxes.at(row, j) * 0;
     const double score = scores.at(row);
-    sorted[i] = Box::read(boxes, row);
-    group[i] = idxs ? idxs[row * idx_step] : 0;
-    gone[i] = !(zero == 0 && score == score);
+    ranked.box[i] = Box::read(boxes, row);
+    if (ranked.group) ranked.group[i] = idxs[row * idx_step];
+    ranked.gone[i] = !(zero == 0 && score == score);
   }
 }
 
-// mask[i * kWords + w]: which of the chunk's boxes 64 w .. 64 w + 63 box i (earlier) removes.
+// One block per tile of 64 x 64 pairs; a lane holds two boxes of the word, a warp tests eight others.
 template <typename Box>
-__global__ void mask_kernel(const Box* sorted, const int64_t* group, const uint8_t* gone,
-                            int64_t begin, int count, double threshold, uint64_t* mask) {
-  const int i = blockIdx.y * blockDim.y + threadIdx.y, word = blockIdx.x;
-  if (i >= count) return;
-  const int lane = threadIdx.x;  // 32 lanes test two boxes each
-  uint64_t bits = 0;
-  if (!gone[begin + i] && 64 * word + 63 > i) {
-    const Box box = sorted[begin + i];
+__global__ void __launch_bounds__(kThreads)
+    mask_kernel(Ranked<Box> ranked, Chunk chunk, Limit limit, Found found) {
+  const int word = blockIdx.x, tile = blockIdx.y;
+  if (tile > word || found.full(chunk)) return;
+  const int lane = threadIdx.x % 32, first = 64 * tile + kTileRows * (threadIdx.x / 32);
+  const bool diagonal = tile == word;
+  Box held[2];
+  int64_t group[2];
+  bool here[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int j = 64 * word + 32 * half + lane;
+    here[half] = j < chunk.count && !ranked.gone[chunk.begin + j];
+    held[half] = ranked.box[chunk.begin + (j < chunk.count ? j : 0)];
+    group[half] = ranked.group_of(chunk.begin + (j < chunk.count ? j : 0));
+  }
+  uint64_t mine = 0;
+  for (int k = 0; k < kTileRows; ++k) {
+    const int i = first + k;
+    if (i >= chunk.count || ranked.gone[chunk.begin + i]) continue;
+    const Box box = ranked.box[chunk.begin + i];
+    const int64_t own_group = ranked.group_of(chunk.begin + i);
+    uint64_t bits = 0;
+#pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int j = 64 * word + 32 * half + lane;
-      const bool hit = j > i && j < count && group[begin + i] == group[begin + j] &&
-                       box.removes(sorted[begin + j], threshold);
-      bits |= static_cast<uint64_t>(__ballot_sync(0xffffffffu, hit)) << (32 * half);
+      bool hit = here[half] && group[half] == own_group;
+      if (diagonal)
+        hit = hit && 64 * word + 32 * half + lane < i && held[half].removes(box, limit);
+      else
+        hit = hit && box.removes(held[half], limit);
+      bits |= static_cast<uint64_t>(__ballot_sync(kAll, hit)) << (32 * half);
     }
+    if (lane == k) mine = bits;
   }
-  if (lane == 0) mask[static_cast<int64_t>(i) * kWords + word] = bits;
+  if (lane < kTileRows) chunk.mask[word * kChunk + first + lane] = mine;
 }
 
-// Survivors of a chunk, in order: keep[i], and their places in `chosen`.
-__global__ void walk_kernel(const uint64_t* mask, const uint8_t* gone, int64_t begin, int count,
-                            uint8_t* keep, int* chosen, int* number) {
-  const int lane = threadIdx.x;
-  uint64_t removed = 0;  // of boxes 64 lane .. 64 lane + 63
-  for (int b = 0; b < 64; ++b) {
-    const int i = 64 * lane + b;
-    if (i >= count || gone[begin + i]) removed |= uint64_t{1} << b;
+// Bit b: the predicates of the warp's lanes, `low` for boxes 0 .. 31 and `high` for 32 .. 63.
+__device__ uint64_t ballot64(bool low, bool high) {
+  const uint64_t bits = __ballot_sync(kAll, low);
+  return bits | static_cast<uint64_t>(__ballot_sync(kAll, high)) << 32;
+}
+
+// The survivors of one word's `open` boxes; `low` and `high` hold which earlier boxes of the word
+// remove boxes `lane` and `lane + 32`. A box stays once none of those is open: as many rounds as
+// the longest chain of such boxes, seldom more than five.
+__device__ uint64_t resolved(uint64_t open, uint64_t low, uint64_t high, int lane) {
+  uint64_t kept = 0;
+  while (open) {
+    const bool low_open = open >> lane & 1, high_open = open >> (lane + 32) & 1;
+    const uint64_t fresh = ballot64(low_open && !(low & open), high_open && !(high & open));
+    const uint64_t removed = ballot64(low_open && (low & fresh), high_open && (high & fresh));
+    kept |= fresh;
+    open &= ~(fresh | removed);
   }
-  int kept = 0;
-  for (int word = 0; word * 64 < count; ++word) {
-    uint64_t here = __shfl_sync(0xffffffffu, removed, word);
-    while (~here) {  // the first box that is left; all lanes take the same steps
-      const int b = __ffsll(static_cast<long long>(~here)) - 1, i = 64 * word + b;
-      const uint64_t row = mask[static_cast<int64_t>(i) * kWords + lane];
-      removed |= row;
-      here |= __shfl_sync(0xffffffffu, row, word) | uint64_t{1} << b;
-      if (lane == 0) {
-        keep[begin + i] = 1;
-        chosen[kept] = i;
+  return kept;
+}
+
+// All bits that the lanes hold.
+__device__ uint64_t united(uint64_t bits) {
+  for (int step = 16; step > 0; step /= 2) bits |= __shfl_xor_sync(kAll, bits, step);
+  return bits;
+}
+
+__device__ int summed(int value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(kAll, value, step);
+  return value;
+}
+
+// Which boxes of each word survive: word by word, warp w keeping what is removed of word w. The
+// mask does not depend on that, so it is in registers before its turn comes: a word costs one
+// barrier and a few shuffles, no memory access.
+__device__ void walk(const uint8_t* gone, const Chunk& chunk, uint64_t* alive) {
+  const int lane = threadIdx.x % 32, own = threadIdx.x / 32, words = chunk.words();
+  const uint64_t* mask = chunk.mask + own * kChunk + lane;
+  const auto load = [&](int word, uint64_t (&to)[2]) {
+    const bool wanted = word <= own && own < words;
+    to[0] = wanted ? mask[64 * word] : 0;
+    to[1] = wanted ? mask[64 * word + 32] : 0;
+  };
+  uint64_t ahead[kAhead][2], inside[2];
+  load(own, inside);
+  for (int k = 0; k < kAhead; ++k) load(k, ahead[k]);
+  const int low = 64 * own + lane, high = low + 32;
+  uint64_t removed = ballot64(low >= chunk.count || gone[chunk.begin + low],
+                              high >= chunk.count || gone[chunk.begin + high]);
+  for (int start = 0; start < words; start += kAhead) {
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int word = start + k;
+      if (word >= words) break;
+      if (word == own) {
+        const uint64_t kept = resolved(~removed, inside[0], inside[1], lane);
+        if (lane == 0) alive[word] = kept;
       }
-      ++kept;
+      __syncthreads();
+      const uint64_t kept = alive[word];
+      if (word < own && kept)
+        removed |= united((kept >> lane & 1 ? ahead[k][0] : 0) |
+                          (kept >> (lane + 32) & 1 ? ahead[k][1] : 0));
+      load(word + kAhead, ahead[k]);
     }
   }
-  if (lane == 0) *number = kept;
 }
 
-// All boxes behind the chunk against its survivors.
+// The chunk's survivors, for the comparison with later boxes and for the result. One block.
+__global__ void __launch_bounds__(kWalkers)
+    walk_kernel(const uint8_t* gone, const int64_t* row, Chunk chunk, Found found, bool last) {
+  __shared__ uint64_t alive[kWords];
+  if (found.full(chunk)) return;
+  const int64_t before = found.before(chunk);
+  walk(gone, chunk, alive);
+  const int lane = threadIdx.x % 32, own = threadIdx.x / 32, words = chunk.words();
+  const int kept = lane < words ? __popcll(alive[lane]) : 0;
+  const int number = summed(kept), earlier = summed(lane < own ? kept : 0);
+  const uint64_t mine = own < words ? alive[own] : 0;
+  for (int b = lane; b < 64; b += 32) {
+    if (!(mine >> b & 1)) continue;
+    const int rank = earlier + __popcll(mine & ((uint64_t{1} << b) - 1)), i = 64 * own + b;
+    chunk.survivor[rank] = i;
+    if (before + rank < found.size) found.row[before + rank] = row[chunk.begin + i];
+  }
+  const int64_t total = before + number < found.size ? before + number : found.size;
+  if (threadIdx.x == 0) {
+    chunk.survivor[kChunk] = number;
+    *found.number = total;
+  }
+  if (last && found.padded)
+    for (int64_t i = total + threadIdx.x; i < found.size; i += kWalkers) found.row[i] = -1;
+}
+
+// The boxes behind the chunk against kStaged of its survivors: blockIdx.y says which.
 template <typename Box>
-__global__ void apply_kernel(const Box* sorted, const int64_t* group, int64_t begin,
-                             const int* chosen, const int* number, int64_t from, int64_t count,
-                             double threshold, uint8_t* gone) {
-  const int survivors = *number;
-  GRID_STRIDE_LOOP(k, count - from) {
+__global__ void __launch_bounds__(kThreads)
+    apply_kernel(Ranked<Box> ranked, Chunk chunk, Limit limit, Found found) {
+  __shared__ Box survivor[kStaged];
+  __shared__ int64_t group[kStaged];
+  const int first = kStaged * blockIdx.y, left = chunk.survivor[kChunk] - first;
+  const int number = left < kStaged ? left : kStaged, own = threadIdx.x;
+  if (number <= 0 || *found.number >= found.size) return;
+  if (own < number) {
+    const int64_t i = chunk.begin + chunk.survivor[first + own];
+    survivor[own] = ranked.box[i];
+    group[own] = ranked.group_of(i);
+  }
+  __syncthreads();
+  const int64_t from = chunk.begin + kChunk;
+  GRID_STRIDE_LOOP(k, ranked.count - from) {
     const int64_t j = from + k;
-    if (gone[j]) continue;
-    const Box other = sorted[j];
-    for (int s = 0; s < survivors; ++s) {
-      const int64_t i = begin + chosen[s];
-      if (group[i] == group[j] && sorted[i].removes(other, threshold)) {
-        gone[j] = 1;
-        break;
-      }
+    if (ranked.gone[j]) continue;
+    const Box box = ranked.box[j];
+    const int64_t own_group = ranked.group_of(j);
+    for (int s = 0; s < number; ++s) {
+      if ((ranked.group && group[s] != own_group) || !survivor[s].removes(box, limit)) continue;
+      ranked.gone[j] = 1;
+      break;
     }
   }
-}
-
-// The kept rows in order, at most `size`, then -1; and their number. One block.
-__global__ void compact_kernel(const uint8_t* keep, const int64_t* order, int64_t count,
-                               int64_t size, int64_t* out, int64_t* number) {
-  __shared__ int sums[1024];
-  int64_t before = 0;
-  for (int64_t start = 0; start < count; start += 1024) {
-    const int64_t i = start + threadIdx.x;
-    const int mine = i < count && keep[i];
-    sums[threadIdx.x] = mine;
-    __syncthreads();
-    for (int step = 1; step < 1024; step *= 2) {
-      const int left = static_cast<int>(threadIdx.x) >= step ? sums[threadIdx.x - step] : 0;
-      __syncthreads();
-      sums[threadIdx.x] += left;
-      __syncthreads();
-    }
-    const int64_t place = before + sums[threadIdx.x] - 1;
-    if (mine && place < size) out[place] = order[i];
-    before += sums[1023];
-    __syncthreads();
-  }
-  const int64_t total = before < size ? before : size;
-  for (int64_t i = total + threadIdx.x; i < size; i += 1024) out[i] = -1;
-  if (threadIdx.x == 0) *number = total;
-}
-
-Tensor bytes_like(const Tensor& like, int64_t bytes) {
-  return torch::stable::empty({bytes}, ScalarType::Byte, std::nullopt, like.device());
 }
 
 // Rows by descending score, equal ones in order.
@@ -138,96 +239,102 @@ Tensor sorted_rows(const Tensor& scores) {
   return torch::stable::detail::to<Tensor>(stack[1]);
 }
 
+// The chunks of the ranked boxes, one after the other.
 template <typename Box>
-std::tuple<Tensor, Tensor> padded(const Tensor& boxes, const Tensor& scores,
-                                  const std::optional<Tensor>& idxs, double threshold,
-                                  int64_t size) {
+void suppress(const Ranked<Box>& ranked, Chunk chunk, const Found& found, const Limit& limit,
+              cudaStream_t stream) {
+  do {  // once also for no boxes at all
+    const int64_t left = ranked.count - chunk.begin;
+    const bool last = left <= kChunk;
+    chunk.count = static_cast<int>(last ? left : kChunk);
+    const unsigned words = static_cast<unsigned>(chunk.count + 63) / 64;
+    if (words > 0)
+      mask_kernel<Box><<<dim3(words, words), kThreads, 0, stream>>>(ranked, chunk, limit, found);
+    walk_kernel<<<1, kWalkers, 0, stream>>>(ranked.gone, ranked.row, chunk, found, last);
+    if (!last) {
+      const dim3 grid(blocks_for(left - kChunk), kChunk / kStaged);
+      apply_kernel<Box><<<grid, kThreads, 0, stream>>>(ranked, chunk, limit, found);
+    }
+    chunk.begin += kChunk;
+  } while (chunk.begin < ranked.count);
+}
+
+template <typename Box>
+std::tuple<Tensor, Tensor> kept_rows(const Tensor& boxes, const Tensor& scores,
+                                     const std::optional<Tensor>& idxs, double threshold,
+                                     int64_t size, bool padded) {
   const DeviceGuard guard(boxes.get_device_index());
   const cudaStream_t stream = current_stream(boxes);
   const int64_t count = boxes.size(0);
+  const auto rows = static_cast<size_t>(count);
   Tensor out = torch::stable::empty({size}, ScalarType::Long, std::nullopt, boxes.device());
   Tensor number = torch::stable::empty({}, ScalarType::Long, std::nullopt, boxes.device());
-  const Tensor order = sorted_rows(scores), room = bytes_like(boxes, count * sizeof(Box) + 16);
-  const Tensor groups = torch::stable::empty({count}, ScalarType::Long, std::nullopt, boxes.device());
-  const Tensor flags = bytes_like(boxes, 2 * count + 1);
-  const Tensor bits = bytes_like(boxes, int64_t{kChunk} * kWords * 8);
-  const Tensor picked = bytes_like(boxes, (kChunk + 1) * sizeof(int));
-  auto* sorted = static_cast<Box*>(room.data_ptr());
-  auto* group = static_cast<int64_t*>(groups.data_ptr());
-  auto* gone = static_cast<uint8_t*>(flags.data_ptr());
-  auto* mask = static_cast<uint64_t*>(bits.data_ptr());
-  auto* chosen = static_cast<int*>(picked.data_ptr());
-  uint8_t* keep = gone + count;
-  const auto* rows = static_cast<const int64_t*>(order.data_ptr());
-  cudaMemsetAsync(keep, 0, static_cast<size_t>(count), stream);
-  gather_kernel<Box><<<blocks_for(count), kThreads, 0, stream>>>(
-      device_rows(boxes), device_rows(scores),
-      idxs ? static_cast<const int64_t*>(idxs->data_ptr()) : nullptr, idxs ? idxs->stride(0) : 0,
-      rows, sorted, group, gone);
-  for (int64_t begin = 0; begin < count; begin += kChunk) {
-    const int here = static_cast<int>(count - begin < kChunk ? count - begin : kChunk);
-    const dim3 grid((here + 63) / 64, (here + 7) / 8);
-    mask_kernel<Box><<<grid, dim3(32, 8), 0, stream>>>(sorted, group, gone, begin, here, threshold,
-                                                       mask);
-    walk_kernel<<<1, kWalkers, 0, stream>>>(mask, gone, begin, here, keep, chosen, chosen + kChunk);
-    const int64_t from = begin + here;
-    if (from < count)
-      apply_kernel<Box><<<blocks_for(count - from), kThreads, 0, stream>>>(
-          sorted, group, begin, chosen, chosen + kChunk, from, count, threshold, gone);
-  }
-  compact_kernel<<<1, 1024, 0, stream>>>(keep, rows, count, size,
-                                         static_cast<int64_t*>(out.data_ptr()),
-                                         static_cast<int64_t*>(number.data_ptr()));
+  const Tensor order = sorted_rows(scores);
+  Parts parts;
+  const int64_t at_box = parts.add(rows * sizeof(Box)), at_gone = parts.add(rows);
+  const int64_t at_group = parts.add(idxs ? rows * sizeof(int64_t) : 0);
+  const int64_t at_mask = parts.add(sizeof(uint64_t) * kChunk * kWords);
+  const int64_t at_survivor = parts.add(sizeof(int) * (kChunk + 1));
+  const Tensor memory = parts.allocate(boxes);
+  auto* start = static_cast<char*>(memory.data_ptr());
+  const Ranked<Box> ranked{reinterpret_cast<Box*>(start + at_box),
+                           idxs ? reinterpret_cast<int64_t*>(start + at_group) : nullptr,
+                           reinterpret_cast<uint8_t*>(start + at_gone),
+                           static_cast<const int64_t*>(order.data_ptr()), count};
+  if (count > 0)
+    gather_kernel<Box><<<blocks_for(count), kThreads, 0, stream>>>(
+        device_rows(boxes), device_rows(scores),
+        idxs ? static_cast<const int64_t*>(idxs->data_ptr()) : nullptr,
+        idxs ? idxs->stride(0) : 0, ranked);
+  const Chunk chunk{0, 0, reinterpret_cast<uint64_t*>(start + at_mask),
+                    reinterpret_cast<int*>(start + at_survivor)};
+  const Found found{static_cast<int64_t*>(out.data_ptr()),
+                    static_cast<int64_t*>(number.data_ptr()), size, padded};
+  suppress(ranked, chunk, found, limit_of(threshold), stream);
   check_launch("nms");
   return {out, number};
 }
 
-void check_call(const Tensor& boxes, const Tensor& scores, const std::optional<Tensor>& idxs,
-                double threshold, int64_t columns) {
-  check(boxes.dim() == 2 && boxes.size(1) == columns, "boxes must have shape (N, ", columns, ")");
-  check(scores.dim() == 1 && scores.size(0) == boxes.size(0),
-        "scores must have as many rows as boxes");
+std::tuple<Tensor, Tensor> kept_corners(const Tensor& boxes, const Tensor& scores,
+                                        const std::optional<Tensor>& idxs, double threshold,
+                                        int64_t size, bool padded) {
+  check_candidates(boxes, scores, 4);
   check(threshold >= 0 && threshold <= 1, "iou_threshold must lie in [0, 1], got ", threshold);
   if (idxs)
     check(idxs->dim() == 1 && idxs->size(0) == boxes.size(0) &&
               idxs->scalar_type() == ScalarType::Long,
           "idxs must be int64 with as many rows as boxes");
+  return boxes.scalar_type() == ScalarType::Double
+             ? kept_rows<CornerBox<double>>(boxes, scores, idxs, threshold, size, padded)
+             : kept_rows<CornerBox<float>>(boxes, scores, idxs, threshold, size, padded);
+}
+
+// The part of a result that is used.
+Tensor used(const std::tuple<Tensor, Tensor>& result) {
+  Tensor rows = std::get<0>(result);
+  return torch::stable::narrow(rows, 0, 0, number_on_host(std::get<1>(result)));
 }
 
 std::tuple<Tensor, Tensor> nms_padded(const Tensor& boxes, const Tensor& scores,
                                       const std::optional<Tensor>& idxs, double threshold,
                                       int64_t max_output) {
-  check_call(boxes, scores, idxs, threshold, 4);
   check(max_output >= 0, "max_output must be at least 0, got ", max_output);
-  return boxes.scalar_type() == ScalarType::Double
-             ? padded<CornerBox<double>>(boxes, scores, idxs, threshold, max_output)
-             : padded<CornerBox<float>>(boxes, scores, idxs, threshold, max_output);
-}
-
-// The part of a padded result that is used: here the host waits.
-Tensor used(const std::tuple<Tensor, Tensor>& result, const Tensor& like) {
-  Tensor rows = std::get<0>(result);
-  const cudaStream_t stream = current_stream(like);
-  int64_t number = 0;
-  cudaMemcpyAsync(&number, std::get<1>(result).data_ptr(), sizeof number, cudaMemcpyDeviceToHost,
-                  stream);
-  const cudaError_t error = cudaStreamSynchronize(stream);
-  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
-  return torch::stable::narrow(rows, 0, 0, number);
+  return kept_corners(boxes, scores, idxs, threshold, max_output, true);
 }
 
 Tensor nms(const Tensor& boxes, const Tensor& scores, double threshold) {
-  return used(nms_padded(boxes, scores, std::nullopt, threshold, boxes.size(0)), boxes);
+  return used(kept_corners(boxes, scores, std::nullopt, threshold, boxes.size(0), false));
 }
 
 Tensor batched_nms(const Tensor& boxes, const Tensor& scores, const Tensor& idxs,
                    double threshold) {
-  return used(nms_padded(boxes, scores, idxs, threshold, boxes.size(0)), boxes);
+  return used(kept_corners(boxes, scores, idxs, threshold, boxes.size(0), false));
 }
 
 Tensor nms_rotated(const Tensor& boxes, const Tensor& scores, double threshold) {
-  check_call(boxes, scores, std::nullopt, threshold, 5);
-  return used(padded<RotatedBox>(boxes, scores, std::nullopt, threshold, boxes.size(0)), boxes);
+  check_candidates(boxes, scores, 5);
+  check(threshold >= 0 && threshold <= 1, "iou_threshold must lie in [0, 1], got ", threshold);
+  return used(kept_rows<RotatedBox>(boxes, scores, std::nullopt, threshold, boxes.size(0), false));
 }
 
 }  // namespace

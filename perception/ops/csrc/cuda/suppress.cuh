@@ -1,6 +1,8 @@
 // Boxes on the device as suppression and overlap see them: axis-aligned and rotated.
 #pragma once
 
+#include <cmath>
+
 #include "cuda/launch.cuh"
 
 namespace perception {
@@ -25,9 +27,51 @@ inline DeviceRows device_rows(const Tensor& tensor) {
           tensor.dim() > 1 ? tensor.stride(1) : 0, tensor.scalar_type() == ScalarType::Double};
 }
 
+// Offsets of arrays that share one allocation.
+struct Parts {
+  int64_t bytes = 0;
+
+  int64_t add(size_t size) {
+    const int64_t start = bytes;
+    bytes += static_cast<int64_t>((size + 255) / 256 * 256);
+    return start;
+  }
+  Tensor allocate(const Tensor& like) const {
+    return torch::stable::empty({bytes}, ScalarType::Byte, std::nullopt, like.device());
+  }
+};
+
+// A number that a kernel left on the device: here the host waits.
+inline int64_t number_on_host(const Tensor& number) {
+  const cudaStream_t stream = current_stream(number);
+  int64_t value = 0;
+  cudaMemcpyAsync(&value, number.data_ptr(), sizeof value, cudaMemcpyDeviceToHost, stream);
+  const cudaError_t error = cudaStreamSynchronize(stream);
+  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+  return value;
+}
+
+// An overlap above this removes a box. A float32 is above `exact` when it is above `single`, the
+// largest float32 that is not: GPUs compare in float32 many times faster.
+struct Limit {
+  double exact;
+  float single;
+
+  template <typename A>
+  __device__ bool is_below(A overlap) const {
+    if constexpr (sizeof(A) == sizeof(float)) return overlap > single;
+    return overlap > exact;
+  }
+};
+
+inline Limit limit_of(double threshold) {
+  const auto nearest = static_cast<float>(threshold);
+  return {threshold, nearest > threshold ? std::nextafter(nearest, -1.0f) : nearest};
+}
+
 // (x1, y1, x2, y2); overlap in A, in the operations and order of torchvision's kernel.
 template <typename A>
-struct CornerBox {
+struct alignas(16) CornerBox {
   static constexpr int kColumns = 4;
   A x1, y1, x2, y2, area;
 
@@ -38,15 +82,16 @@ struct CornerBox {
     return box;
   }
 
-  __device__ bool removes(const CornerBox& b, double threshold) const {
+  __device__ bool removes(const CornerBox& b, const Limit& limit) const {
     const A width = fmin(x2, b.x2) - fmax(x1, b.x1), height = fmin(y2, b.y2) - fmax(y1, b.y1);
-    const A shared = fmax(width, A{0}) * fmax(height, A{0}), joint = area + b.area - shared;
-    if (isfinite(joint)) return static_cast<double>(shared / joint) > threshold;
-    const double w = fmax(fmin(double(x2), double(b.x2)) - fmax(double(x1), double(b.x1)), 0.0);
-    const double h = fmax(fmin(double(y2), double(b.y2)) - fmax(double(y1), double(b.y1)), 0.0);
+    if (!(width > 0 && height > 0)) return false;
+    const A shared = width * height, joint = area + b.area - shared;
+    if (isfinite(joint)) return limit.is_below(shared / joint);
+    const double w = fmin(double(x2), double(b.x2)) - fmax(double(x1), double(b.x1));
+    const double h = fmin(double(y2), double(b.y2)) - fmax(double(y1), double(b.y1));
     const double own = (double(x2) - x1) * (double(y2) - y1);
     const double other = (double(b.x2) - b.x1) * (double(b.y2) - b.y1);
-    return w * h / (own + other - w * h) > threshold;
+    return w * h / (own + other - w * h) > limit.exact;
   }
 };
 
@@ -105,8 +150,8 @@ struct RotatedBox {
     return value >= 0 ? value : 0;
   }
 
-  __device__ bool removes(const RotatedBox& b, double threshold) const {
-    return overlap(b) > threshold;
+  __device__ bool removes(const RotatedBox& b, const Limit& limit) const {
+    return overlap(b) > limit.exact;
   }
 };
 
