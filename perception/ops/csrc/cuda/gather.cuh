@@ -111,7 +111,7 @@ __device__ inline A from_box(const Upper<T>& grad, int64_t k, int64_t c, int64_t
 }
 
 template <Reads kReads, typename Axes, typename T>
-__global__ void gather_kernel(Axes axes, Upper<T> grad, Plane<accumulate_cuda_t<T>> sums) {
+__global__ void __launch_bounds__(kGatherers, 8) gather_kernel(Axes axes, Upper<T> grad, Plane<accumulate_cuda_t<T>> sums) {
   using A = accumulate_cuda_t<T>;
   extern __shared__ double memory[];
   A* y_weight = reinterpret_cast<A*>(memory);

@@ -19,7 +19,7 @@ cudaStream_t current_stream(const Tensor& tensor) {
   static const GetStream get_stream = find_get_stream();
   if (!get_stream) throw std::runtime_error("this torch has no CUDA (libtorch_cuda is not loaded)");
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(get_stream(tensor.get_device_index(), &stream));
+  TORCH_ERROR_CODE_CHECK(get_stream(tensor.get_device_index(), &stream));
   return static_cast<cudaStream_t>(stream);
 }
 

@@ -233,7 +233,7 @@ Tensor sorted_rows(const Tensor& scores) {
   std::array<StableIValue, 4> stack{
       torch::stable::detail::from(scores), torch::stable::detail::from(std::optional<bool>(true)),
       torch::stable::detail::from(int64_t{0}), torch::stable::detail::from(true)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
+  TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
   const Tensor values = torch::stable::detail::to<Tensor>(stack[0]);  // owns and drops it
   return torch::stable::detail::to<Tensor>(stack[1]);

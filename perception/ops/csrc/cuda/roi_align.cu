@@ -5,7 +5,7 @@ namespace perception {
 namespace {
 
 template <typename T, int Vector>
-__global__ void align_kernel(Levels<const T> levels, RoiTable rois, Grid grid, int64_t channels,
+__global__ void __launch_bounds__(128, 6) align_kernel(Levels<const T> levels, RoiTable rois, Grid grid, int64_t channels,
                              int64_t blocks, T* out, int64_t out_channel, int64_t out_bin) {
   using A = accumulate_cuda_t<T>;
   __shared__ Bins bins;
@@ -72,7 +72,7 @@ Tensor align(const std::vector<Tensor>& maps, const Tensor& rois,
       align_kernel<T, kVector><<<launched_of(blocks), 128, 0, stream>>>(
           levels, table, grid, channels, blocks, data, 1, channels);
     else
-      align_kernel<T, 1><<<launched_of(blocks), kThreads, 0, stream>>>(
+      align_kernel<T, 1><<<launched_of(blocks), 128, 0, stream>>>(
           levels, table, grid, channels, blocks, data, channels_last ? 1 : bins,
           channels_last ? channels : 1);
   });

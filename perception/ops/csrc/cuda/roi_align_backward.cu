@@ -20,7 +20,8 @@ __device__ inline void add_vector(A* to, const A (&part)[Vector]) {
 
 // Fast backward: every bin adds to its pixels. The sums are float32 (float64), so are the atomics.
 template <typename T, int Vector>
-__global__ void align_scatter_kernel(const T* grad, int64_t grad_channel, int64_t grad_bin,
+__global__ void __launch_bounds__(128, 7)
+    align_scatter_kernel(const T* grad, int64_t grad_channel, int64_t grad_bin,
                                      RoiTable rois, Grid grid, int64_t channels, int64_t blocks,
                                      Levels<accumulate_cuda_t<T>> levels) {
   using A = accumulate_cuda_t<T>;
@@ -74,7 +75,7 @@ void launch_scatter(const Tensor& grad, const RoiTable& table, const Grid& grid,
     align_scatter_kernel<T, 4><<<launched_of(blocks), 128, 0, stream>>>(
         data, by_channel, by_bin, table, grid, channels, blocks, levels);
   else
-    align_scatter_kernel<T, 1><<<launched_of(blocks), kThreads, 0, stream>>>(
+    align_scatter_kernel<T, 1><<<launched_of(blocks), 128, 0, stream>>>(
         data, by_channel, by_bin, table, grid, channels, blocks, levels);
 }
 
