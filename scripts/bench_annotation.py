@@ -2,7 +2,7 @@
 """Speed of the converter, as ratios to the work that nobody can avoid, measured in one run.
 
     python scripts/bench_annotation.py            # drawing, one frame, 40 files
-    python scripts/bench_annotation.py --files 1000
+    python scripts/bench_annotation.py --files 1000 --height 512
 
 Drawing: the index canvas of 30 polygons of 100 vertices at 1024x2048 against Pillow drawing the
 same polygons into one canvas; the bar is 1.5. Files: CPU time of converting to all three targets
@@ -42,8 +42,10 @@ SIZE = (1024, 2048)
 LABELS = ("road", "sidewalk", "car", "person", "building", "vegetation", "truck", "pole")
 
 
-def polygons(count: int, vertices: int, radius: tuple[int, int], seed: int = 0) -> list[Shape]:
-    """Star-shaped outlines."""
+def polygons(
+    count: int, vertices: int, radius: tuple[int, int], seed: int = 0, *, scale: float = 1.0
+) -> list[Shape]:
+    """Star-shaped outlines on a picture of SIZE, or `scale` times as large."""
     rng = np.random.default_rng(seed)
     shapes = []
     for number in range(count):
@@ -51,7 +53,7 @@ def polygons(count: int, vertices: int, radius: tuple[int, int], seed: int = 0) 
         reach = rng.uniform(*radius) * rng.uniform(0.7, 1, vertices)
         centre = rng.uniform((0, 0), SIZE[::-1])
         points = centre + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
-        shapes.append(Shape(LABELS[number % len(LABELS)], "polygon", points))
+        shapes.append(Shape(LABELS[number % len(LABELS)], "polygon", points * scale))
     return shapes
 
 
@@ -122,31 +124,32 @@ def bench_frame() -> None:
     )
 
 
-def write_files(folder: Path, count: int) -> None:
+def write_files(folder: Path, count: int, height: int) -> None:
     """Labelled frames with a picture that compresses like a photograph."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (SIZE[0] // 16, SIZE[1] // 16, 3), np.uint8)
-    smooth = cv2.resize(coarse, SIZE[::-1], interpolation=cv2.INTER_CUBIC).astype(np.int16)
+    width, scale = 2 * height, height / SIZE[0]
+    coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
     picture = np.clip(smooth + rng.integers(-6, 7, smooth.shape), 0, 255).astype(np.uint8)
     encoded = cv2.imencode(".png", picture)[1].tobytes()
     for number in range(count):
         shapes = [
             {"label": s.label, "points": s.points.round(2).tolist(), "group_id": None,
              "description": "", "shape_type": "polygon", "flags": {}, "mask": None}
-            for s in polygons(30, 100, (100, 400), number)
+            for s in polygons(30, 100, (100, 400), number, scale=scale)
         ]  # fmt: skip
         content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imageData": None,
-                   "imagePath": f"{number:04d}.png", "imageHeight": SIZE[0],
-                   "imageWidth": SIZE[1]}  # fmt: skip
+                   "imagePath": f"{number:04d}.png", "imageHeight": height,
+                   "imageWidth": width}  # fmt: skip
         (folder / f"{number:04d}.png").write_bytes(encoded)
         (folder / f"{number:04d}.json").write_text(json.dumps(content))
 
 
-def bench_files(count: int) -> None:
+def bench_files(count: int, height: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_files(folder / "src", count)
+        write_files(folder / "src", count, height)
         start = time.process_time()
         for _ in range(3):  # each target reads each image
             for path in sorted((folder / "src").glob("*.png")):
@@ -176,8 +179,8 @@ def bench_files(count: int) -> None:
             print(f"{target}: {1e3 * each:.1f} ms of CPU for each file")
         ours = time.process_time() - start
     print(
-        f"{count} files to three targets: decoding and encoding the images {images:.1f} s of CPU, "
-        f"ours {ours:.1f} s, ratio {ours / images:.2f} (bar 1.3)"
+        f"{count} files of {height}x{2 * height} to three targets: decoding and encoding the "
+        f"images {images:.1f} s of CPU, ours {ours:.1f} s, ratio {ours / images:.2f} (bar 1.3)"
     )
     print(f"peak memory after a tenth and at the end of each target: {peaks} MiB")
 
@@ -185,13 +188,14 @@ def bench_files(count: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--files", type=int, default=40)
+    parser.add_argument("--height", type=int, default=SIZE[0], help="of the images of the files")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     for name in ("kitti_road", "kitti_object", "cityscapes"):
         formats.target(name)
     bench_drawing()
     bench_frame()
-    bench_files(args.files)
+    bench_files(args.files, args.height)
     return 0
 
 

@@ -36,7 +36,10 @@ def crosses_itself(points: Float) -> bool:
             & (low[None, first:stop, 1] <= high[first:last, None, 1])
             & (low[first:last, None, 1] <= high[None, first:stop, 1])
         )
-        i, j = i[i < j] + first, j[i < j] + first
+        i, j = i + first, j + first
+        apart = np.abs(order[i] - order[j])  # neighbours share a corner: they cannot cross
+        chosen = (i < j) & (apart > 1) & (apart < len(start) - 1)
+        i, j = i[chosen], j[chosen]
         if len(i) and _proper(start[i], end[i], start[j], end[j]).any():
             return True
     return False

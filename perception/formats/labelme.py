@@ -15,6 +15,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,9 @@ def read_points(raw: object) -> NDArray[np.float64]:
     """
     if not isinstance(raw, list):
         raise RefusedError("bad_points", f"points: found {_short(raw)}, expected a list of [x, y]")
+    points = _plain_points(raw)
+    if points is not None:
+        return points
     number = (int, float)
     far = wild = -1
     for i, pair in enumerate(raw):
@@ -213,6 +217,20 @@ def read_points(raw: object) -> NDArray[np.float64]:
             f"point {far}: found {_short(raw[far])}, expected values within ±{MAX_COORDINATE:,}",
         )
     return np.array(raw, np.float64).reshape(-1, 2)
+
+
+def _plain_points(raw: list[Any]) -> NDArray[np.float64] | None:
+    """The points where nothing is wrong with any of them, else None; a tenth of a loop's time."""
+    if set(map(type, raw)) != {list} or set(map(len, raw)) != {2}:
+        return None
+    flat = list(chain.from_iterable(raw))
+    if not set(map(type, flat)) <= {int, float}:
+        return None
+    try:
+        points = np.array(flat, np.float64)
+    except OverflowError:
+        return None
+    return points.reshape(-1, 2) if (np.abs(points) <= MAX_COORDINATE).all() else None
 
 
 def degenerate(shape: Shape) -> str | None:

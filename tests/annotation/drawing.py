@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from perception.cli import main
 from perception.files import write_image
-from perception.formats.labelme import encode_mask
+from perception.formats.labelme import encode_mask, read_mask, read_shape
+from perception.structures import Shape
 
 SIZE = (40, 60)  # height, width
 
@@ -20,6 +21,14 @@ def shape(label: str, kind: str, points: Any, **keys: Any) -> dict[str, Any]:
     """One shape as labelme writes it."""
     return {"label": label, "points": points, "group_id": None, "description": "",
             "shape_type": kind, "flags": {}, "mask": None} | keys  # fmt: skip
+
+
+def parsed(raw: dict[str, Any]) -> Shape:
+    """A shape as read from its file, its mask too."""
+    made, _ = read_shape(raw)
+    if made.type == "mask":
+        return Shape(made.label, "mask", made.points, mask=read_mask(raw, 10_000))
+    return made
 
 
 def annotation(shapes: list[dict[str, Any]], image: str = "a.png", **keys: Any) -> dict[str, Any]:

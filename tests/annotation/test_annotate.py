@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -116,6 +118,37 @@ def test_a_prelabelled_file_converts_without_a_warning(tmp_path: Path):
 
     line = (tmp_path / "object/training/label_2/000000.txt").read_text()
     assert line.startswith("Car 0.00 0 -10 2.00 22.00 12.00 32.00 ")
+
+
+IN_LABELME = """
+import os, sys
+from PyQt5 import QtWidgets
+from labelme.app import MainWindow
+application = QtWidgets.QApplication(sys.argv[:1])
+window = MainWindow(config_overrides={"with_image_data": False}, file_or_dir=sys.argv[1])
+application.processEvents()
+assert window.save_labels(sys.argv[2])
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(shutil.which("labelme") is None, reason="no labelme in PATH")
+def test_labelme_itself_opens_and_saves_a_prelabelled_file_and_nothing_is_lost(tmp_path: Path):
+    shapes, _ = prelabel(prediction(), PrelabelSettings(smallest=20))
+    write_image(tmp_path / "a.png", picture())
+    (tmp_path / "a.json").write_bytes(encode(document(shapes, "a.png", SIZE)))
+    interpreter = Path(shutil.which("labelme") or "").resolve().parent / "python"
+    if subprocess.run([interpreter, "-c", "import PyQt5, labelme.app"], check=False).returncode:
+        pytest.skip("another labelme than 6.x")
+
+    subprocess.run(
+        [interpreter, "-c", IN_LABELME, tmp_path / "a.json", tmp_path / "saved.json"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"},
+        check=True, timeout=120,
+    )  # fmt: skip
+
+    before, after = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "saved.json"))
+    assert after | {"version": before["version"]} == before
 
 
 def test_the_example_folder_has_no_errors_and_converts(tmp_path: Path, capsys):

@@ -15,6 +15,7 @@ from drawing import (
     annotation,
     boxes,
     convert,
+    parsed,
     picture,
     reasons,
     shape,
@@ -24,6 +25,7 @@ from drawing import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perception.annotation.raster import shape_mask
 from perception.files import read_label, read_raster, write_image
 from perception.formats import labelme
 from perception.formats.labelme import Document
@@ -178,6 +180,37 @@ def test_a_shape_wholly_outside_changes_no_raster(work: Path, drawn: list):
 
 
 @settings(max_examples=25, deadline=None)
+@given(
+    drawn=st.sampled_from(["road", "car", "sky"]).flatmap(
+        lambda label: st.lists(shapes((label,)), min_size=2, max_size=8)
+    )
+)
+def test_disjoint_shapes_of_one_class_are_drawn_as_all_of_their_rasters(work: Path, drawn: list):
+    folder = fresh(work)
+    apart: list[dict] = []
+    taken = np.zeros(SIZE, bool)
+    for one in drawn:
+        plain = one | {"flags": {}, "group_id": None}
+        made = parsed(plain)
+        if labelme.degenerate(made):
+            continue
+        pixels = shape_mask(made, SIZE)
+        if not (taken & pixels).any():
+            apart.append(plain)
+            taken |= pixels
+    files = {f"b{number}": [one] for number, one in enumerate(apart)}
+    write_folder(folder / "src", {"a": apart} | files)
+
+    assert convert("cityscapes", folder / "src", folder / "out") == 0
+
+    paths = sorted((folder / "out").rglob("*_gtFine_labelIds.png"))
+    together, *alone = (read_label(path) for path in paths)
+    assert len(alone) == len(apart)
+    np.testing.assert_array_equal(together != 0, taken)
+    np.testing.assert_array_equal(together, np.max(alone, axis=0))
+
+
+@settings(max_examples=25, deadline=None)
 @given(drawn=st.lists(shapes(), max_size=6))
 def test_cityscapesscripts_draws_our_polygons_as_we_wrote_the_rasters(work: Path, drawn: list):
     """`createInstanceImage` too, where every instance is one polygon."""
@@ -212,8 +245,6 @@ for points, kind in json.load(sys.stdin):
 
 @pytest.mark.skipif(shutil.which("labelme") is None, reason="no labelme in PATH")
 def test_rasters_equal_those_of_the_installed_labelme():
-    from perception.annotation.raster import shape_mask
-
     rng = np.random.default_rng(0)
     counts = {"polygon": 7, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 4, "point": 1}
     rows = [(rng.uniform(-15, 75, (n, 2)).tolist(), kind) for kind, n in counts.items()

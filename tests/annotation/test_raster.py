@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import pytest
-from drawing import SIZE, shapes
+from drawing import SIZE, parsed, shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from perception.annotation.chains import polygons_of
 from perception.annotation.crossing import crosses_itself
 from perception.annotation.raster import check_work, covers, paint, shape_mask
-from perception.formats.labelme import read_mask, read_shape
+from perception.formats.labelme import read_mask
 from perception.structures import Shape
 
 
@@ -48,13 +48,6 @@ def reference(raw: dict) -> np.ndarray:
         case _:
             pen.polygon(xy, outline=1, fill=1)
     return np.asarray(image) != 0
-
-
-def parsed(raw: dict) -> Shape:
-    made, _ = read_shape(raw)
-    if made.type == "mask":
-        return Shape(made.label, "mask", made.points, mask=read_mask(raw, 10_000))
-    return made
 
 
 def polygon(*points: tuple[float, float]) -> Shape:
