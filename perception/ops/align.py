@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from perception.ops import reference
 from perception.ops._arguments import (
+    FLOATS,
     as_pair,
     as_rois,
     check_features,
@@ -80,7 +82,8 @@ def multi_level_roi_align(
     2^-canonical_level, one of twice the size the next coarser; clamped to the levels there are.
 
     Args:
-        features: one (N, C, H_l, W_l) per level, finest first, of one dtype.
+        features: one (N, C, H_l, W_l) per level, finest first; of different dtypes (some layers
+            answer in float32 under autocast) the widest counts.
         boxes: (K, 5), rows (image index, x1, y1, x2, y2), or a list of (L_i, 4), one per image;
             in input-image pixels.
         output_size: bins per box, an int or (height, width).
@@ -99,11 +102,11 @@ def multi_level_roi_align(
 
     Raises:
         TypeError: a level is not floating and dense.
-        ValueError: shapes, dtypes or settings do not fit, or an image index is out of range.
+        ValueError: shapes or settings do not fit, or an image index is out of range.
 
     Source: Lin et al., Feature Pyramid Networks, CVPR 2017, equation 1.
     """
-    features = list(features)
+    features = _of_one_dtype(features)
     scales = [float(scale) for scale in spatial_scales]
     _check_levels(features, scales, halving=levels is None)
     rows, columns = as_pair("output_size", output_size)
@@ -123,6 +126,16 @@ def multi_level_roi_align(
     )  # fmt: skip
 
 
+def _of_one_dtype(features: Sequence[Tensor]) -> list[Tensor]:
+    """The levels in their widest dtype."""
+    features = list(features)
+    dtypes = {each.dtype for each in features if isinstance(each, Tensor)}
+    if len(dtypes) < 2 or not all(each in FLOATS for each in dtypes):
+        return features
+    widest = functools.reduce(torch.promote_types, dtypes)
+    return [each.to(widest) for each in features]
+
+
 def _check_levels(features: Sequence[Tensor], scales: Sequence[float], *, halving: bool) -> None:
     if not features or len(features) != len(scales):
         raise ValueError(
@@ -132,11 +145,10 @@ def _check_levels(features: Sequence[Tensor], scales: Sequence[float], *, halvin
     for level, (each, scale) in enumerate(zip(features, scales, strict=True)):
         check_features(f"features[{level}]", each)
         check_scale(f"spatial_scales[{level}]", scale)
-        if each.shape[:2] != features[0].shape[:2] or each.dtype != features[0].dtype:
+        if each.shape[:2] != features[0].shape[:2]:
             raise ValueError(
-                f"features[{level}] must have the images, channels and dtype of features[0]: "
-                f"{tuple(each.shape)} {each.dtype} beside {tuple(features[0].shape)} "
-                f"{features[0].dtype}"
+                f"features[{level}] must have the images and channels of features[0]: "
+                f"{tuple(each.shape)} beside {tuple(features[0].shape)}"
             )
         if halving and level and abs(scales[level - 1] / scale - 2) > 1e-3:
             raise ValueError(

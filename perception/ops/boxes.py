@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perception.ops import reference
-from perception.ops._registration import call, define
+from perception.ops._registration import call, define, twice_differentiable
 
 
 def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
@@ -24,7 +24,7 @@ def box_iou(boxes1: Tensor, boxes2: Tensor, fmt: str = "xyxy") -> Tensor:
         (N, M), float64 if one of the inputs is, else float32; computed in float64. A reversed box
         has area 0; a NaN coordinate gives NaN.
 
-    Gradient: to both.
+    Gradient: to both, and second ones, which come from the definition.
 
     Raises:
         ValueError: a shape or the format is wrong.
@@ -153,7 +153,10 @@ def _define(name: str, eps: str = "") -> Any:
     """One differentiable overlap and the op of its gradient."""
     backward = define(
         f"{name}_backward(Tensor grad, Tensor boxes1, Tensor boxes2{eps}) -> (Tensor, Tensor)",
-        reference=getattr(reference, f"{name}_backward"), fake=_fake_backward,
+        fake=_fake_backward,
+        **twice_differentiable(
+            getattr(reference, f"{name}_backward"), by=getattr(reference, name), places=(0, 1)
+        ),
     )  # fmt: skip
     return define(
         f"{name}(Tensor boxes1, Tensor boxes2{eps}) -> Tensor",

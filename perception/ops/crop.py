@@ -10,7 +10,12 @@ from torch import Tensor
 
 from perception.ops import reference
 from perception.ops._arguments import as_rois, check_features, check_scale
-from perception.ops._registration import call, define, deterministic
+from perception.ops._registration import (
+    call,
+    define,
+    deterministic,
+    twice_differentiable,
+)
 
 QUARTERS = (-0.25, 0.0, 0.25)
 
@@ -39,7 +44,7 @@ def rezoom(
         w offset together. A point with a NaN coordinate is 0.
 
     Gradient: to `features` and to the centre and size of `boxes`; 0 where the clamp acts, the
-    right-sided derivative at whole coordinates.
+    right-sided derivative at whole coordinates. Second gradients come from the definition.
 
     Raises:
         TypeError: `features` is not floating and dense.
@@ -93,5 +98,10 @@ _rezoom = define(
 _rezoom_backward = define(
     f"rezoom_backward(Tensor grad, Tensor features, Tensor rois, {_SETTINGS}, "
     "bool deterministic) -> (Tensor, Tensor)",
-    reference=reference.rezoom_backward, fake=_fake_backward,
+    fake=_fake_backward,
+    **twice_differentiable(
+        reference.rezoom_backward,
+        by=lambda *given: reference.rezoom(*given[:-1]),
+        places=(0, 1),
+    ),
 )  # fmt: skip

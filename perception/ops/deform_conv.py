@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from perception.ops import reference
 from perception.ops._arguments import check_features, check_floating
-from perception.ops._registration import call, define
+from perception.ops._registration import call, define, twice_differentiable
 
 
 def deform_conv2d(
@@ -46,7 +46,10 @@ def deform_conv2d(
         (N, O, OH, OW), dtype and memory format of `input`; sums in float32 (float64 for float64).
 
     Gradient: to input, offset, weight, bias and mask; at whole coordinates the offset's is the
-    right-sided derivative.
+    right-sided derivative. Second gradients come from the definition.
+
+    Under autocast input, weight and bias take its dtype, as those of convolutions do (float64 input
+    stays as it is, with all the others); offset and mask keep theirs.
 
     Raises:
         TypeError: a tensor is not floating and dense.
@@ -232,14 +235,33 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return grads[0], grads[1], grads[2], grad_bias, grad_mask, None, None, None
 
 
+def _without_bias(
+    features: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, *steps: Any
+) -> Tensor:
+    return reference.deform_conv2d(features, offset, weight, None, mask, *steps[:3])
+
+
+def _autocast(dtype: torch.dtype, features: Tensor, offset: Tensor, *rest: Any) -> tuple[Any, ...]:
+    """Input, weight and bias as convolutions take them there; offset and mask stay exact."""
+    if features.dtype is torch.float64:
+        return features, offset, *rest
+    weight, bias, *others = rest
+    lowered = weight.to(dtype), bias if bias is None else bias.to(dtype)
+    return features.to(dtype), offset, *lowered, *others
+
+
 _STEPS = "int[2] stride, int[2] padding, int[2] dilation"
 _deform_conv2d_backward = define(
     "deform_conv2d_backward(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask,"
     f" {_STEPS}) -> (Tensor, Tensor, Tensor, Tensor)",
-    reference=reference.deform_conv2d_backward, fake=_fake_backward,
+    fake=_fake_backward,
+    **twice_differentiable(
+        reference.deform_conv2d_backward, by=_without_bias, places=(0, 1, 2, 3)
+    ),
 )  # fmt: skip
 _deform_conv2d = define(
     "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask,"
     f" {_STEPS}) -> Tensor",
     reference=reference.deform_conv2d, fake=_fake, setup=_setup, backward=_backward,
+    autocast=_autocast,
 )  # fmt: skip

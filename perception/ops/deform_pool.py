@@ -17,7 +17,7 @@ from perception.ops._arguments import (
     check_sampling,
     check_scale,
 )  # fmt: skip
-from perception.ops._registration import call, define
+from perception.ops._registration import call, define, twice_differentiable
 
 _MAX_SAMPLES = 1024  # per part and axis
 
@@ -46,7 +46,7 @@ def deform_roi_pool(
     Returns:
         (K, C, rows, columns), dtype and memory format of `input`. A box that is not finite gives 0.
 
-    Gradient: to input and offset.
+    Gradient: to input and offset; second gradients come from the definition.
 
     Raises:
         TypeError: `input` or `offset` is not floating and dense.
@@ -111,7 +111,8 @@ def deform_ps_roi_pool(
         (K, output_dim, P, P), dtype and memory format of `input`; 0 where no sample counts, and
         for a box that is not finite.
 
-    Gradient: to input and offset; the number of samples that count has none.
+    Gradient: to input and offset (second gradients come from the definition); the number of
+    samples that count has none.
 
     Raises:
         TypeError: `input` or `offset` is not floating and dense.
@@ -222,9 +223,14 @@ _SENSITIVE = (
 def _define(name: str, settings: str, fake: Callable[..., Tensor]) -> Any:
     """One pooling and the op of its gradient."""
     inputs = "Tensor input, Tensor rois, Tensor? offset"
+    definition, count = getattr(reference, name), 4 + settings.count(",")
     backward = define(
         f"{name}_backward(Tensor grad, {inputs}, {settings}) -> (Tensor, Tensor)",
-        reference=getattr(reference, f"{name}_backward"), fake=_fake_backward,
+        fake=_fake_backward,
+        **twice_differentiable(
+            getattr(reference, f"{name}_backward"),
+            by=lambda *given: definition(*given[:count]), places=(0, 2),
+        ),
     )  # fmt: skip
     return define(
         f"{name}({inputs}, {settings}) -> Tensor",

@@ -1,9 +1,5 @@
 """Odd input to the pooling ops: no crash, the demanded value or the demanded error."""
 
-import os
-import subprocess
-import sys
-import threading
 import time
 
 import pytest
@@ -186,35 +182,3 @@ def test_a_pyramid_takes_all_of_these_boxes():
     boxes = rows((0, 0, 0, NAN, 9), (0, 5, 5, 5, 5), (0, 9, 9, 1, 1), (0, 0, 0, 1e30, 1e30))
 
     assert multi_level_roi_align(maps, boxes, 2, [0.25, 0.125]).isfinite().all()
-
-
-def test_two_threads_calling_at_once_get_what_one_gets():
-    x, box = features(64, 32), rows((0, 1, 1, 20, 20), (1, 3, 2, 30, 28)).repeat(20, 1)
-    expected = roi_align(x, box, 7)
-    results: list[torch.Tensor] = []
-    workers = [threading.Thread(target=lambda: results.append(roi_align(x, box, 7)))
-               for _ in range(2)]  # fmt: skip
-
-    [worker.start() for worker in workers]
-    [worker.join() for worker in workers]
-
-    assert all(torch.equal(result, expected) for result in results)
-
-
-FORK = """
-import os, torch
-from perception.ops import roi_align
-torch.manual_seed(0)
-x, box = torch.rand(1, 64, 32, 32), torch.tensor([[0, 1.0, 1, 20, 20]]).repeat(40, 1)
-expected = roi_align(x, box, 7)          # starts the thread pool
-child = os.fork()
-if child == 0:
-    same = roi_align(x, box, 7).numpy().tobytes() == expected.numpy().tobytes()
-    os._exit(0 if same else 3)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-"""
-
-
-def test_a_forked_process_gets_what_its_parent_gets():
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    subprocess.run([sys.executable, "-c", FORK], env=environment, check=True, timeout=300)

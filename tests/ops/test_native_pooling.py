@@ -132,6 +132,7 @@ def gradient(f, x: torch.Tensor) -> torch.Tensor:
     return torch.autograd.grad(out, leaf, torch.linspace(-1, 1, out.numel()).view_as(out))[0]
 
 
+@needs_native
 @pytest.mark.parametrize("layout", ["plain", "last", "sliced"])
 def test_one_thread_and_two_give_the_same_bits(layout):
     torch.manual_seed(0)

@@ -60,8 +60,9 @@ def deform_conv2d_backward(
             leaves[0], leaves[1], leaves[2], None, leaf, stride, padding, dilation
         )
         grads = torch.autograd.grad(output, leaves, grad, materialize_grads=True)
-    grad_mask = grads[3] if mask is not None else features.new_empty(0)
-    return grads[0], grads[1], grads[2], grad_mask
+    others = [each.contiguous() for each in grads[1:]]
+    grad_mask = others[2] if mask is not None else features.new_empty(0)
+    return in_format_of(features, grads[0]), others[0], others[1], grad_mask
 
 
 def _columns(

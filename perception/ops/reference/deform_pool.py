@@ -133,7 +133,8 @@ def _backward(
     with torch.enable_grad():
         output = op(leaves[0], rois, leaves[1] if offset is not None else None, *settings)
         grads = torch.autograd.grad(output, leaves, grad, materialize_grads=True)
-    return grads[0], grads[1] if offset is not None else features.new_empty(0)
+    to_offset = grads[1].contiguous() if offset is not None else features.new_empty(0)
+    return in_format_of(features, grads[0]), to_offset
 
 
 def _part_shifts(offset: Tensor | None, output_dim: int, part: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from perception.ops.reference._common import accumulator, image_indices, weighted
+from perception.ops.reference._common import (
+    accumulator,
+    image_indices,
+    in_format_of,
+    weighted,
+)
 
 
 def rezoom(
@@ -53,7 +58,7 @@ def rezoom_backward(
         rois = rois.detach().requires_grad_()
         output = rezoom(features, rois, w_offsets, h_offsets, spatial_scale)
         grads = torch.autograd.grad(output, (features, rois), grad, materialize_grads=True)
-    return grads[0], grads[1]
+    return in_format_of(features, grads[0]), grads[1].contiguous()
 
 
 def _neighbours(position: Tensor, size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -52,7 +52,7 @@ def roi_pool_backward(
     """(N, C, H, W): every bin's gradient goes to the cell that was its maximum."""
     image = image_indices(rois, shape[0])
     result = grad.new_zeros(shape, dtype=accumulator(grad.dtype))
-    pixels = result.view(shape[0], shape[1], -1)
+    pixels = result.view(shape[0], shape[1], shape[2] * shape[3])
     found = argmax.long()
     value = torch.where(found >= 0, grad, 0).to(result.dtype)
     for k in range(len(image)):
