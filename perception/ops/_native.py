@@ -1,7 +1,7 @@
 """The compiled kernels: loaded if they are there; otherwise one clear notice says why not.
 
 PERCEPTION_NATIVE=off leaves them out, =required makes their absence an error. PERCEPTION_ISA=base
-or avx2 asks for a narrower variant than the machine has.
+or avx2 asks for a narrower variant than the machine has. Other words are errors.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ REBUILD = (
     "`pip install --no-build-isolation .` in the sources, or in a checkout "
     "`python setup.py build_ext --inplace`."
 )
+MODES = ("auto", "off", "required")
+VARIANTS = ("base", "avx2", "avx512")  # of the CPU kernels, the widest last
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,12 @@ class Status:
 
 
 def load() -> Status:
-    """Loads the library; warns once, or raises ImportError if it is required, where it cannot."""
-    mode = os.environ.get("PERCEPTION_NATIVE", "auto")
+    """Loads the library; warns once, or raises ImportError if it is required, where it cannot.
+
+    Also ImportError for a value of PERCEPTION_NATIVE or PERCEPTION_ISA that is none.
+    """
+    mode = _word("PERCEPTION_NATIVE", MODES) or "auto"
+    wanted = _word("PERCEPTION_ISA", VARIANTS)
     note = _note()
     if mode == "off":
         return Status(False, None, (), "PERCEPTION_NATIVE=off is set")
@@ -57,7 +63,25 @@ def load() -> Status:
         )  # fmt: skip
         return Status(False, None, (), why)
     isa.restype = ctypes.c_char_p
-    return Status(True, isa().decode(), tuple(note.get("cuda") or ()), note.get("why"))
+    runs = isa().decode()
+    if wanted is not None and VARIANTS.index(runs) < VARIANTS.index(wanted):
+        warnings.warn(
+            f"perception.ops: PERCEPTION_ISA={wanted} asks for more than this machine has; "
+            f"{runs} runs.",
+            RuntimeWarning, stacklevel=2,
+        )  # fmt: skip
+    return Status(True, runs, tuple(note.get("cuda") or ()), note.get("why"))
+
+
+def _word(variable: str, words: tuple[str, ...]) -> str | None:
+    """What an environment variable is set to, None if it is not or empty."""
+    value = os.environ.get(variable)
+    if value and value not in words:
+        raise ImportError(
+            f"perception.ops: {variable} is {value!r}, expected {', '.join(words[:-1])} or "
+            f"{words[-1]}"
+        )
+    return value or None
 
 
 def _note() -> dict[str, Any]:
