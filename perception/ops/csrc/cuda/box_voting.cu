@@ -109,12 +109,6 @@ __global__ void __launch_bounds__(kVoters)
   }
 }
 
-// f(T{}) for float32 and float64.
-template <typename F>
-void dispatch_real(const Tensor& tensor, const F& f) {
-  tensor.scalar_type() == ScalarType::Double ? f(double{}) : f(float{});
-}
-
 std::tuple<Tensor, Tensor> box_voting(const Tensor& boxes, const Tensor& scores,
                                       const Tensor& all_boxes, const Tensor& all_scores,
                                       double threshold, int64_t scoring, double beta) {

@@ -84,12 +84,6 @@ Tensor empty_table(const Tensor& like, int64_t rows, int64_t columns) {
   return torch::stable::empty({rows, columns}, like.scalar_type(), std::nullopt, like.device());
 }
 
-// f(T{}) for float32 and float64.
-template <typename F>
-void dispatch_real(const Tensor& tensor, const F& f) {
-  tensor.scalar_type() == ScalarType::Double ? f(double{}) : f(float{});
-}
-
 template <Overlap kKind>
 Tensor forward_eps(const Tensor& boxes1, const Tensor& boxes2, double eps) {
   check_boxes(boxes1, boxes2, 4);

@@ -27,6 +27,12 @@ inline DeviceRows device_rows(const Tensor& tensor) {
           tensor.dim() > 1 ? tensor.stride(1) : 0, tensor.scalar_type() == ScalarType::Double};
 }
 
+// f(T{}) for float32 and float64.
+template <typename F>
+void dispatch_real(const Tensor& tensor, const F& f) {
+  tensor.scalar_type() == ScalarType::Double ? f(double{}) : f(float{});
+}
+
 // Offsets of arrays that share one allocation.
 struct Parts {
   int64_t bytes = 0;
