@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from perception.evaluation.kitti_object import KittiObjectEvaluator
 from perception.evaluation.kitti_road import PERSPECTIVE, RoadEvaluator, quantize
@@ -16,6 +17,7 @@ from perception.evaluation.semantic import PIXEL as SEMANTIC
 from perception.evaluation.semantic import Confusion, SegmentationScores
 from perception.inference.model import Model, Timing
 from perception.labels import LabelScheme
+from perception.ops import box_iou
 from perception.structures import Boxes, Frame, Prediction
 
 _PARTS = ("pre", "network", "post")
@@ -209,8 +211,9 @@ def boxes_f1(
     wanted = target[~target.ignore & np.isin(target.names, np.char.lower(classes))]
     free = np.ones(len(wanted), bool)
     hits = 0
-    for box, name in zip(shown.xyxy, shown.names, strict=True):
-        iou = _iou(box, wanted.xyxy) * free * (wanted.names == name)
+    overlaps = box_iou(torch.from_numpy(shown.xyxy), torch.from_numpy(wanted.xyxy)).numpy()
+    for row, name in zip(overlaps, shown.names, strict=True):
+        iou = row * free * (wanted.names == name)
         if len(iou) and iou.max() >= overlap:
             free[iou.argmax()] = False
             hits += 1
@@ -230,11 +233,3 @@ def _f1(predicted: Any, target: Any, valid: Any) -> float:
     hit = int((predicted & target & valid).sum())
     total = int((predicted & valid).sum() + (target & valid).sum())
     return 2 * hit / total if total else float("nan")
-
-
-def _iou(box: Any, others: Any) -> Any:
-    """(N,) overlap of one box (4,) with others (N, 4)."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    area = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    return shared / np.maximum(area - shared, 1e-9)
