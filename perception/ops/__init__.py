@@ -13,12 +13,19 @@ from perception.ops.boxes import (
 from perception.ops.crop import rezoom
 from perception.ops.deform_conv import DeformConv2d, deform_conv2d
 from perception.ops.deform_pool import deform_ps_roi_pool, deform_roi_pool
-from perception.ops.modules import PSRoIAlign, PSRoIPool, RoIAlign, RoIPool
+from perception.ops.modules import (
+    MultiScaleRoIAlign,
+    PSRoIAlign,
+    PSRoIPool,
+    RoIAlign,
+    RoIPool,
+)
 from perception.ops.pooling import ps_roi_align, ps_roi_pool, roi_pool
 from perception.ops.suppression import batched_nms, box_voting, nms, nms_rotated, soft_nms
 
 __all__ = [
     "DeformConv2d",
+    "MultiScaleRoIAlign",
     "PSRoIAlign",
     "PSRoIPool",
     "RoIAlign",
