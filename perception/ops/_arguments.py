@@ -55,7 +55,7 @@ def as_pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
 
 def check_scale(name: str, scale: float) -> None:
     """`scale` is finite and above 0; ValueError if not."""
-    if not (scale > 0 and math.isfinite(scale)):
+    if not 0 < scale < math.inf:
         raise ValueError(f"{name} must be finite and above 0, got {scale}")
 
 

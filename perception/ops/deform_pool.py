@@ -57,7 +57,7 @@ def deform_roi_pool(
     check_features("input", input)
     check_scale("spatial_scale", spatial_scale)
     check_sampling(sampling_ratio)
-    if not math.isfinite(gamma):
+    if not abs(gamma) < math.inf:
         raise ValueError(f"gamma must be finite, got {gamma}")
     rows, columns = as_pair("output_size", output_size)
     rois = as_rois(input, boxes)
@@ -131,7 +131,7 @@ def deform_ps_roi_pool(
     ):  # fmt: skip
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if sample_per_part > _MAX_SAMPLES or not math.isfinite(trans_std):
+    if sample_per_part > _MAX_SAMPLES or not abs(trans_std) < math.inf:
         raise ValueError(
             f"sample_per_part must be at most {_MAX_SAMPLES} and trans_std finite, "
             f"got {sample_per_part} and {trans_std}"

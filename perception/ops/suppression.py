@@ -133,9 +133,9 @@ def soft_nms(
     boxes, scores = _candidates(boxes, scores, iou_threshold)
     if method not in SOFT_METHODS:
         raise ValueError(f"method must be one of {SOFT_METHODS}, got {method!r}")
-    if not (sigma > 0 and math.isfinite(sigma)):
+    if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be finite and above 0, got {sigma}")
-    if math.isnan(min_score):
+    if min_score != min_score:
         raise ValueError("min_score must be a number, got NaN")
     return call(
         _soft_nms, boxes, scores, SOFT_METHODS.index(method), float(iou_threshold), float(sigma),
@@ -181,7 +181,7 @@ def box_voting(
     _together(boxes, "boxes", all_boxes, "all_boxes")
     if scoring not in VOTE_SCORINGS:
         raise ValueError(f"scoring must be one of {VOTE_SCORINGS}, got {scoring!r}")
-    if not math.isfinite(beta) or (beta == 0 and scoring == "generalized_avg"):
+    if not abs(beta) < math.inf or (beta == 0 and scoring == "generalized_avg"):
         raise ValueError(f"beta must be finite (and not 0 for generalized_avg), got {beta}")
     return call(
         _box_voting, boxes, scores, all_boxes, all_scores, float(iou_threshold),
@@ -226,8 +226,10 @@ def _size(max_output: int) -> int:
     return max_output
 
 
-def _some(boxes: Tensor) -> torch.SymInt:
+def _some(boxes: Tensor) -> int | torch.SymInt:
     """A size known only from the values: 0 to the number of boxes."""
+    if isinstance(boxes.shape[0], int) and boxes.shape[0] == 0:
+        return 0  # inductor refuses to index nothing by who knows how many
     kept = torch.library.get_ctx().new_dynamic_size()
     torch._check(kept <= boxes.shape[0])
     return kept
