@@ -114,8 +114,9 @@ def _deform_conv2d(
     features: Any, offset: Any, weight: Any, bias: Any, mask: Any, stride: Sequence[int],
     padding: Sequence[int], dilation: Sequence[int],
 ) -> Any:  # fmt: skip
-    from onnxscript import opset19 as op
+    from onnxscript import opset19
 
+    op: Any = opset19
     out_channels, group_channels, *kernel = weight.shape
     if bias is None:  # only inputs at the end may be left out
         bias = op.CastLike(op.Constant(value_floats=[0.0] * out_channels), weight)
