@@ -56,15 +56,16 @@ def _side(a: Float, b: Float, p: Float) -> NDArray[np.float64]:
     """(K,) sign of the turn a→b→p; where floats cannot tell, computed exactly."""
     left = (b[:, 0] - a[:, 0]) * (p[:, 1] - a[:, 1])
     right = (b[:, 1] - a[:, 1]) * (p[:, 0] - a[:, 0])
-    turn = left - right
-    unsure = np.abs(turn) <= _ROUNDING * (np.abs(left) + np.abs(right))
-    sign = np.sign(turn)
-    same = (p == a).all(1) | (p == b).all(1)
-    sign[same] = 0
+    sign = np.sign(left - right)
+    unsure = np.nonzero(np.abs(left - right) <= _ROUNDING * (np.abs(left) + np.abs(right)))[0]
+    if not len(unsure):
+        return sign
+    a, b, p = a[unsure], b[unsure], p[unsure]
+    same = (p == a).all(1) | (p == b).all(1)  # no turn, and computed as such
     # products of whole numbers of this size are exact already
     whole = ((a == np.trunc(a)) & (b == np.trunc(b)) & (p == np.trunc(p))).all(1)
-    for k in np.nonzero(unsure & ~same & ~whole)[0][:_MAX_EXACT]:
-        sign[k] = _exact_side(a[k], b[k], p[k])
+    for k in np.nonzero(~same & ~whole)[0][:_MAX_EXACT]:
+        sign[unsure[k]] = _exact_side(a[k], b[k], p[k])
     return sign
 
 
