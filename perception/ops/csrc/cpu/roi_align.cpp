@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "cpu/bands.h"
 #include "cpu/maps.h"
 #include "cpu/order.h"
 #include "cpu/taps.h"
@@ -11,7 +12,6 @@ namespace perception {
 namespace {
 
 constexpr int64_t kBoxes = 4;          // boxes per piece of work
-constexpr int64_t kChannelBlock = 64;  // channels of a thread in the backward: whole vectors
 constexpr double kParallelWork = 2e6;  // multiplications below which one thread is faster
 
 struct Grid {
@@ -145,6 +145,13 @@ struct AxisBins {
             weight.data()};
   }
 
+  // Only the pixels at offsets [begin, end).
+  BinTaps<A> view(int64_t begin, int64_t end) const {
+    const auto from = std::lower_bound(offset.begin(), offset.end(), begin) - offset.begin();
+    const auto to = std::lower_bound(offset.begin(), offset.end(), end) - offset.begin();
+    return {to - from, offset.data() + from, first.data() + from, bin.data(), weight.data()};
+  }
+
   void set(const AxisTaps<A>& taps, int64_t stride) {
     const auto extent = static_cast<size_t>(taps.high - taps.low);
     place_.assign(extent + 1, 0);
@@ -174,36 +181,36 @@ struct AxisBins {
   std::vector<int32_t> place_;
 };
 
-// Adds the boxes of channels [begin, end), in the given order.
+// Adds the boxes, in the given order, to the rows of one part.
 template <typename T>
-void align_backward_channels(const T* grad, bool channels_last, const std::vector<double>& scales,
-                             const Boxes& boxes, const std::vector<int64_t>& order,
-                             const Grid& grid, const std::vector<Tensor>& outs,
-                             const std::vector<MapSum<T>>& sums, int64_t begin, int64_t end) {
+void align_backward_rows(const T* grad, bool channels_last, const std::vector<double>& scales,
+                         const Boxes& boxes, const std::vector<int64_t>& order, const Grid& grid,
+                         const std::vector<Tensor>& outs, const std::vector<MapSum<T>>& sums,
+                         const RowBands& bands, int64_t part, int64_t parts) {
   static const auto kernel = SELECT_ISA(align_box_backward<T>);
   const int64_t bins = grid.rows * grid.columns, channels = outs[0].size(1);
   BoxTaps<T> taps;
   AxisBins<accumulate_t<T>> y, x;
-  std::vector<T> block(channels_last ? 0 : static_cast<size_t>((end - begin) * bins));
+  std::vector<T> block(channels_last ? 0 : static_cast<size_t>(channels * bins));
   for (const int64_t k : order) {
     const Roi& roi = boxes.rois[static_cast<size_t>(k)];
     const size_t l = boxes.level_of(static_cast<size_t>(k));
     const int64_t height = outs[l].size(2), width = outs[l].size(3);
+    const Band band = bands.of_part(l, roi.image, part, parts);
+    if (band.within(touched_rows(roi, scales[l], height)).empty()) continue;
     taps.set(roi, scales[l], grid, height, width);
     if (taps.empty()) continue;
     y.set(taps.y, width * channels);
     x.set(taps.x, channels);
+    const BinTaps<accumulate_t<T>> rows =
+        y.view(band.begin * width * channels, band.end * width * channels);
+    if (rows.pixels == 0) continue;
     const T* from = grad + k * channels * bins;
-    int64_t stride = channels;
-    if (channels_last) {
-      from += begin;
-    } else {
-      stride = end - begin;
-      transpose(from + begin * bins, bins, stride, bins, block.data(), stride);
+    if (!channels_last) {
+      transpose(from, bins, channels, bins, block.data(), channels);
       from = block.data();
     }
-    kernel(from, stride, end - begin, grid.columns, y.view(), x.view(),
-           sums[l].image(roi.image) + begin);
+    kernel(from, channels, channels, grid.columns, rows, x.view(), sums[l].image(roi.image));
   }
 }
 
@@ -211,20 +218,25 @@ template <typename T>
 void align_backward(const Tensor& grad, const std::vector<double>& scales, const Boxes& boxes,
                     const Grid& grid, const std::vector<Tensor>& outs, bool channels_last) {
   std::vector<MapSum<T>> sums;
+  RowBands bands;
   double bytes = 0;
   for (const Tensor& out : outs) {
     sums.emplace_back(out, channels_last);
+    bands.add_map(out.size(0), out.size(2));
     bytes += static_cast<double>(out.numel()) * sizeof(accumulate_t<T>);
   }
+  for (size_t k = 0; k < boxes.rois.size(); ++k) {
+    const size_t l = boxes.level_of(k);
+    const Roi& roi = boxes.rois[k];
+    bands.add_box(l, roi.image, touched_rows(roi, scales[l], outs[l].size(2)));
+  }
+  bands.finish();
   const std::vector<int64_t> order = reading_order(boxes.rois, boxes.level, bytes);
-  const int64_t channels = grad.size(1);
-  const int64_t blocks = (channels + kChannelBlock - 1) / kChannelBlock;
+  const auto count = static_cast<int64_t>(boxes.rois.size());
   const bool small = static_cast<double>(grad.numel()) * 4 < kParallelWork;
-  for_parts(small ? 1 : blocks, [&](int64_t part, int64_t parts) {
-    const int64_t begin = blocks * part / parts * kChannelBlock;
-    const int64_t end = std::min(blocks * (part + 1) / parts * kChannelBlock, channels);
-    align_backward_channels(static_cast<const T*>(grad.data_ptr()), is_channels_last(grad), scales,
-                            boxes, order, grid, outs, sums, begin, end);
+  for_parts(small ? std::min<int64_t>(count, 1) : count, [&](int64_t part, int64_t parts) {
+    align_backward_rows(static_cast<const T*>(grad.data_ptr()), is_channels_last(grad), scales,
+                        boxes, order, grid, outs, sums, bands, part, parts);
   });
   for (MapSum<T>& sum : sums) sum.finish();
 }
