@@ -10,6 +10,8 @@ import threading
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from perception.memory import keep_freed_memory
+
 THREADED = ("cv2", "torch")  # libraries whose own threads a forked child would wait for for ever
 
 
@@ -33,6 +35,7 @@ def start_worker() -> None:
     """First thing in a worker: Ctrl-C is for its parent, without which it ends; one core each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
     import cv2
 
     cv2.setNumThreads(1)

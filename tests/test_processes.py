@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -109,3 +110,23 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path, before: str) -> None
 def test_elsewhere_workers_are_fresh_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert worker_context().get_start_method() == "spawn"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="without glibc nothing is done")
+@pytest.mark.parametrize("keep", [False, True])
+def test_pages_that_were_freed_are_not_asked_for_again(keep: bool) -> None:
+    code = (
+        "import resource\nfrom perception.memory import keep_freed_memory\n"
+        f"if {keep}: keep_freed_memory()\n"
+        "def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "blocks = [bytearray(4 << 20) for _ in range(3)]\n"  # 3,072 pages
+        "del blocks\nbefore = faults()\n"
+        "for _ in range(10): blocks = [bytearray(4 << 20) for _ in range(3)]; del blocks\n"
+        "print(faults() - before)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+    assert (int(ran.stdout) < 4000) == keep

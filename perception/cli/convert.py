@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from perception.annotation import formats
 from perception.errors import UsageError
+from perception.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from perception.annotation.interfaces import Settings, Target
@@ -117,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
     target = formats.target(args.to)
     settings = _settings(args, target)
     _check_paths(args)
+    keep_freed_memory()
     report = convert_folder(
         args.source,
         args.to,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.errors import UsageError
+from perception.memory import keep_freed_memory
 from perception.scoring import BENCHMARKS, Outcome, benchmark_class, create, run_benchmark
 
 _EXAMPLES = """examples:
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
             "--workers, --bootstrap, --worst", found="a negative number or no worker",
             expected="1 or more workers, 0 or more of the others", do="Correct it.",
         )  # fmt: skip
+    keep_freed_memory()
     outcome = _score(args)
     intervals: Mapping[str, Any] = {}
     if args.bootstrap:
