@@ -42,6 +42,8 @@ def as_pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) from an int or a pair of ints, each 0 to 65535; ValueError if not."""
     if isinstance(value, int):
         height = width = value
+    elif isinstance(value, float):
+        raise TypeError(f"{name} must be an int or (height, width), got {value}")
     elif len(value) == 2:
         height, width = value
     elif len(value) == 1:
@@ -61,6 +63,8 @@ def check_scale(name: str, scale: float) -> None:
 
 def check_sampling(sampling_ratio: int) -> None:
     """At most 65535 samples per bin and axis; 0 and below mean adaptive; ValueError if not."""
+    if isinstance(sampling_ratio, float):
+        raise TypeError(f"sampling_ratio must be an int, got {sampling_ratio}")
     if sampling_ratio > MAX_SAMPLING_RATIO:
         raise ValueError(
             f"sampling_ratio must be at most {MAX_SAMPLING_RATIO}, got {sampling_ratio}"
@@ -72,6 +76,12 @@ def check_map(name: str, features: Tensor, rois: Tensor) -> None:
     images, _, height, width = features.shape
     if rois.shape[0] and (images == 0 or height == 0 or width == 0):
         raise ValueError(f"{name} has no pixels to read boxes from: {tuple(features.shape)}")
+
+
+def check_device(name: str, tensor: Tensor, like: Tensor) -> None:
+    """Both are in one place, where one kernel can read them; ValueError if not."""
+    if tensor.device != like.device:
+        raise ValueError(f"{name} is on {tensor.device}, expected {like.device} as the others")
 
 
 _debug = False
@@ -117,6 +127,8 @@ def as_rois(features: Tensor, boxes: Tensor | Sequence[Tensor]) -> Tensor:
 
 def _concatenated(features: Tensor, boxes: Sequence[Tensor]) -> Tensor:
     """(K, 5) from one (L_i, 4) tensor per image."""
+    if not isinstance(boxes, Sequence):
+        raise TypeError(f"boxes must be a tensor or a list of tensors, got {type(boxes).__name__}")
     if len(boxes) > features.shape[0]:
         raise ValueError(f"boxes has {len(boxes)} entries for {features.shape[0]} images")
     for i, each in enumerate(boxes):

@@ -14,6 +14,7 @@ from perception.ops._arguments import (
     FLOATS,
     as_pair,
     as_rois,
+    check_device,
     check_features,
     check_map,
     check_sampling,
@@ -120,6 +121,8 @@ def multi_level_roi_align(
             f"levels must be int64 of shape ({rois.shape[0]},), got {levels.dtype} "
             f"of shape {tuple(levels.shape)}"
         )
+    if levels is not None:
+        check_device("levels", levels, rois)
     return call(
         _multi_level, features, rois, levels, scales, rows, columns, sampling_ratio, aligned,
         float(canonical_size), canonical_level,
@@ -145,6 +148,7 @@ def _check_levels(features: Sequence[Tensor], scales: Sequence[float], *, halvin
     for level, (each, scale) in enumerate(zip(features, scales, strict=True)):
         check_features(f"features[{level}]", each)
         check_scale(f"spatial_scales[{level}]", scale)
+        check_device(f"features[{level}]", each, features[0])
         if each.shape[:2] != features[0].shape[:2]:
             raise ValueError(
                 f"features[{level}] must have the images and channels of features[0]: "

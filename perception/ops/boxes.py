@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from perception.ops import reference
+from perception.ops._arguments import check_device
 from perception.ops._registration import call, define, twice_differentiable
 
 
@@ -109,6 +110,7 @@ def _pair(boxes1: Tensor, boxes2: Tensor, columns: int = 4) -> tuple[Tensor, Ten
             raise ValueError(f"{name} must have shape (N, {columns}), got {tuple(boxes.shape)}")
         if boxes.dtype.is_complex or boxes.layout is not torch.strided:
             raise TypeError(f"{name} must be dense and real, got {boxes.dtype}, {boxes.layout}")
+    check_device("boxes2", boxes2, boxes1)
     if boxes1.dtype is boxes2.dtype and boxes1.dtype in (torch.float32, torch.float64):
         return boxes1, boxes2
     wide = any(x.dtype is torch.float64 or not x.dtype.is_floating_point for x in (boxes1, boxes2))

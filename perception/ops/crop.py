@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from perception.ops import reference
-from perception.ops._arguments import as_rois, check_features, check_scale
+from perception.ops._arguments import as_rois, check_features, check_map, check_scale
 from perception.ops._registration import (
     call,
     define,
@@ -55,8 +55,7 @@ def rezoom(
     check_features("features", features)
     check_scale("spatial_scale", spatial_scale)
     rois = as_rois(features, boxes)
-    if rois.shape[0] and not (features.shape[2] and features.shape[3]):
-        raise ValueError(f"features is empty: {tuple(features.shape)}")
+    check_map("features", features, rois)
     return call(
         _rezoom, features, rois, [float(o) for o in w_offsets], [float(o) for o in h_offsets],
         float(spatial_scale),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.ops import reference
-from perception.ops._arguments import check_features, check_floating
+from perception.ops._arguments import check_device, check_features, check_floating
 from perception.ops._registration import call, define, twice_differentiable
 
 
@@ -160,6 +160,7 @@ def _check(
     for name, each in (("offset", offset), ("weight", weight), ("mask", mask)):
         if each is not None:
             check_features(name, each)
+            check_device(name, each, features)
     images, channels, height, width = features.shape
     out_channels, group_channels, *kernel = weight.shape
     taps = kernel[0] * kernel[1]
@@ -190,6 +191,7 @@ def _check(
             )
     if bias is not None:
         check_floating("bias", bias)
+        check_device("bias", bias, features)
         if tuple(bias.shape) != (out_channels,):
             raise ValueError(f"bias must have shape ({out_channels},), got {tuple(bias.shape)}")
 

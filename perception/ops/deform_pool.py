@@ -13,6 +13,7 @@ from perception.ops import reference
 from perception.ops._arguments import (
     as_pair,
     as_rois,
+    check_device,
     check_features,
     check_sampling,
     check_scale,
@@ -64,6 +65,7 @@ def deform_roi_pool(
     _check_map(input, rois)
     if offset is not None:
         check_features("offset", offset)
+        check_device("offset", offset, input)
         if tuple(offset.shape) != (rois.shape[0], 2, rows, columns):
             raise ValueError(
                 f"offset must have shape {(rois.shape[0], 2, rows, columns)}, "
@@ -159,6 +161,7 @@ def _check_part_offsets(offset: Tensor | None, rois: Tensor, output_dim: int, pa
     if offset is None:
         return
     check_features("offset", offset)
+    check_device("offset", offset, rois)
     classes = offset.shape[1] // 2
     if tuple(offset.shape) != (rois.shape[0], 2 * classes, part, part) or (
         classes < 1 or output_dim % classes

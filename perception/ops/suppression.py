@@ -193,6 +193,9 @@ def _candidates(
     boxes: Tensor, scores: Tensor, iou_threshold: float, columns: int = 4, prefix: str = ""
 ) -> tuple[Tensor, Tensor]:
     """Boxes and scores as the kernels take them: float32 or float64, without gradient."""
+    if not (isinstance(boxes, Tensor) and isinstance(scores, Tensor)):
+        kinds = type(boxes).__name__, type(scores).__name__
+        raise TypeError(f"{prefix}boxes and {prefix}scores must be tensors, got {kinds}")
     if boxes.dim() != 2 or boxes.shape[1] != columns:
         raise ValueError(f"{prefix}boxes must have shape (N, {columns}), got {tuple(boxes.shape)}")
     if scores.dim() != 1 or scores.shape[0] != boxes.shape[0]:
@@ -212,9 +215,9 @@ def _together(first: Tensor, name: str, second: Tensor, other: str) -> None:
 
 def _real(values: Tensor) -> Tensor:
     """Integers in float64, halves in float32; detached."""
+    if values.layout is not torch.strided or values.dtype.is_complex:
+        raise TypeError(f"expected dense real numbers, got {values.dtype}, {values.layout}")
     if values.dtype is not torch.float32 and values.dtype is not torch.float64:
-        if values.dtype.is_complex or values.layout is not torch.strided:
-            raise TypeError(f"expected dense real numbers, got {values.dtype}, {values.layout}")
         wide = not values.dtype.is_floating_point
         values = values.to(torch.float64 if wide else torch.float32)
     return values.detach() if values.requires_grad else values

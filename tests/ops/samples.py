@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import perception.ops as ops
 
 NOT_OPS = {"backend", "set_debug"}
+ODD = [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 1e6, 2.0**31]
 OPS = sorted(name for name in ops.__all__ if name.islower() and name not in NOT_OPS)
 
 
@@ -33,12 +34,18 @@ class Sample:
 
 
 def samples(
-    seed: int = 0, size: tuple[int, int] = (7, 9), count: int = 4, channels: int = 8
+    seed: int = 0,
+    size: tuple[int, int] = (7, 9),
+    count: int = 4,
+    channels: int = 8,
+    *,
+    odd: bool = False,
 ) -> dict[str, Sample]:
     """Calls by name; the first word of a name is the op's.
 
     Boxes lie between the cells (no two values of a maximum or minimum coincide), some partly
-    outside the map. `count` boxes, which may be 0, on maps (2, channels, *size).
+    outside the map. `count` boxes, which may be 0, on maps (2, channels, *size); if `odd`, one
+    of them has a coordinate that is huge or not finite, and one is reversed.
     """
     generator = torch.manual_seed(seed)
 
@@ -49,6 +56,10 @@ def samples(
     index = torch.arange(count).double()[:, None] % 2
     corner = draw(count, 2) * 8 - 2.03
     boxes = torch.cat([corner, corner + 0.77 + draw(count, 2) * 9], 1)
+    if odd and count:
+        place = torch.randint(count, (2,), generator=generator).tolist()
+        boxes[place[0], seed % 4] = ODD[seed % len(ODD)]
+        boxes[place[1]] = boxes[place[1]].flip(0)
     rois, geometry = torch.cat([index, boxes], 1), torch.cat([corner, 2 + draw(count, 2) * 9], 1)
     return {
         **_pooling(x, rois, draw),
