@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from perception.ops import reference
 from perception.ops._arguments import check_device, check_features, check_floating
-from perception.ops._registration import call, define, twice_differentiable
+from perception.ops._registration import call, define, deterministic, twice_differentiable
 
 
 def deform_conv2d(
@@ -212,7 +212,7 @@ def _fake(
 
 def _fake_backward(
     grad: Tensor, features: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None,
-    stride: list[int], padding: list[int], dilation: list[int],
+    *_: object,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     made = [x.new_empty(x.shape) for x in (features, offset, weight)]
     made[0] = made[0].to(memory_format=_format(features))
@@ -228,7 +228,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     features, offset, weight, mask = ctx.saved_tensors
-    grads = _deform_conv2d_backward(grad, features, offset, weight, mask, *ctx.steps)
+    grads = _deform_conv2d_backward(
+        grad, features, offset, weight, mask, *ctx.steps, deterministic()
+    )
     grad_bias = None
     if ctx.bias_dtype is not None and ctx.needs_input_grad[3]:
         wide = torch.float64 if grad.dtype == torch.float64 else torch.float32
@@ -255,7 +257,7 @@ def _autocast(dtype: torch.dtype, features: Tensor, offset: Tensor, *rest: Any) 
 _STEPS = "int[2] stride, int[2] padding, int[2] dilation"
 _deform_conv2d_backward = define(
     "deform_conv2d_backward(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask,"
-    f" {_STEPS}) -> (Tensor, Tensor, Tensor, Tensor)",
+    f" {_STEPS}, bool deterministic) -> (Tensor, Tensor, Tensor, Tensor)",
     fake=_fake_backward,
     **twice_differentiable(
         reference.deform_conv2d_backward, by=_without_bias, places=(0, 1, 2, 3)

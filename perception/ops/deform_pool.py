@@ -18,7 +18,7 @@ from perception.ops._arguments import (
     check_sampling,
     check_scale,
 )  # fmt: skip
-from perception.ops._registration import call, define, twice_differentiable
+from perception.ops._registration import call, define, deterministic, twice_differentiable
 
 _MAX_SAMPLES = 1024  # per part and axis
 
@@ -209,7 +209,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _gradient(backward: Any) -> Callable[..., tuple[Any, ...]]:
     def run(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         features, rois, offset = ctx.saved_tensors
-        to_features, to_offset = backward(grad, features, rois, offset, *ctx.settings)
+        to_features, to_offset = backward(
+            grad, features, rois, offset, *ctx.settings, deterministic()
+        )
         rest = (None,) * len(ctx.settings)
         return (to_features, None, to_offset if offset is not None else None, *rest)
 
@@ -228,7 +230,8 @@ def _define(name: str, settings: str, fake: Callable[..., Tensor]) -> Any:
     inputs = "Tensor input, Tensor rois, Tensor? offset"
     definition, count = getattr(reference, name), 4 + settings.count(",")
     backward = define(
-        f"{name}_backward(Tensor grad, {inputs}, {settings}) -> (Tensor, Tensor)",
+        f"{name}_backward(Tensor grad, {inputs}, {settings}, bool deterministic)"
+        " -> (Tensor, Tensor)",
         fake=_fake_backward,
         **twice_differentiable(
             getattr(reference, f"{name}_backward"),

@@ -85,7 +85,7 @@ def test_deformable_convolution_equals_its_definition(
     expected = reference.deform_conv2d(image, offset, weight, bias, mask, *steps)
     close([got], [expected], dtype, 5)
     assert same_format(got, expected)
-    got = NATIVE.deform_conv2d_backward(grad, image, offset, weight, mask, *steps)
+    got = NATIVE.deform_conv2d_backward(grad, image, offset, weight, mask, *steps, True)
     wide = [x if x is None else x.double() for x in (grad, image, offset, weight, mask)]
     expected = reference.deform_conv2d_backward(*wide, *steps)
     close(got, [x.to(dtype) for x in expected], dtype, 20)
@@ -120,9 +120,9 @@ def test_deformable_pooling_equals_its_definition(
     close([got], [expected], dtype, 5)
     if count:
         assert same_format(got, expected)
-    got = NATIVE.deform_roi_pool_backward(grad, image, rois, offset, *settings_)
+    got = NATIVE.deform_roi_pool_backward(grad, image, rois, offset, *settings_, True)
     expected = reference.deform_roi_pool_backward(grad.double(), image.double(), rois, offset,
-                                                  *settings_)  # fmt: skip
+                                                  *settings_, True)  # fmt: skip
     close(got[:1], [expected[0].to(dtype)], dtype, 20)
     close(got[1:], expected[1:] if shifted else [image.new_empty(0)], dtype, 50)
 
@@ -148,9 +148,9 @@ def test_position_sensitive_deformable_pooling_equals_its_definition(
     got = NATIVE.deform_ps_roi_pool(image, rois, offset, *settings_)
     expected = reference.deform_ps_roi_pool(image, rois, offset, *settings_)
     close([got], [expected], dtype, 5)
-    got = NATIVE.deform_ps_roi_pool_backward(grad, image, rois, offset, *settings_)
+    got = NATIVE.deform_ps_roi_pool_backward(grad, image, rois, offset, *settings_, True)
     expected = reference.deform_ps_roi_pool_backward(grad.double(), image.double(), rois, offset,
-                                                     *settings_)  # fmt: skip
+                                                     *settings_, True)  # fmt: skip
     close(got[:1], [expected[0].to(dtype)], dtype, 20)
     close(got[1:], expected[1:] if shifted else [image.new_empty(0)], dtype, 50)
 
@@ -170,11 +170,11 @@ def test_one_and_two_threads_give_the_same_bits():
     def everything():
         return [
             NATIVE.deform_conv2d(image, offset, weight, None, mask, *steps),
-            *NATIVE.deform_conv2d_backward(grad, image, offset, weight, mask, *steps),
+            *NATIVE.deform_conv2d_backward(grad, image, offset, weight, mask, *steps, True),
             NATIVE.deform_roi_pool(image, rois, shift, *plain),
-            *NATIVE.deform_roi_pool_backward(upper, image, rois, shift, *plain),
+            *NATIVE.deform_roi_pool_backward(upper, image, rois, shift, *plain, True),
             NATIVE.deform_ps_roi_pool(image, rois, parts, *sensitive),
-            *NATIVE.deform_ps_roi_pool_backward(above, image, rois, parts, *sensitive),
+            *NATIVE.deform_ps_roi_pool_backward(above, image, rois, parts, *sensitive, True),
         ]  # fmt: skip
 
     before = torch.get_num_threads()

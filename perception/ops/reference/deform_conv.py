@@ -49,8 +49,12 @@ def deform_conv2d_backward(
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
+    deterministic: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients to (input, offset, weight, mask); the last is empty without a mask."""
+    """Gradients to (input, offset, weight, mask); the last is empty without a mask.
+
+    `deterministic` chooses between CUDA kernels; the definition does not need it.
+    """
     leaves = [x.detach().requires_grad_() for x in (features, offset, weight)]
     if mask is not None:
         leaves.append(mask.detach().requires_grad_())

@@ -110,8 +110,11 @@ def deform_roi_pool_backward(
     offset: Tensor | None,
     *settings: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `deform_roi_pool` to (input, offset); the second is empty without offsets."""
-    return _backward(deform_roi_pool, grad, features, rois, offset, settings)
+    """Gradients of `deform_roi_pool` to (input, offset); the second is empty without offsets.
+
+    The last of the settings is `deterministic`, which chooses between CUDA kernels.
+    """
+    return _backward(deform_roi_pool, grad, features, rois, offset, settings[:-1])
 
 
 def deform_ps_roi_pool_backward(
@@ -121,8 +124,11 @@ def deform_ps_roi_pool_backward(
     offset: Tensor | None,
     *settings: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `deform_ps_roi_pool` to (input, offset); the second is empty without offsets."""
-    return _backward(deform_ps_roi_pool, grad, features, rois, offset, settings)
+    """Gradients of `deform_ps_roi_pool` to (input, offset); the second is empty without offsets.
+
+    The last of the settings is `deterministic`, which chooses between CUDA kernels.
+    """
+    return _backward(deform_ps_roi_pool, grad, features, rois, offset, settings[:-1])
 
 
 def _backward(

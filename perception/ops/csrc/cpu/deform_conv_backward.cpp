@@ -322,7 +322,8 @@ Tensor empty_like_shape(const Tensor& like) {
 std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad, const Tensor& input, const Tensor& offset, const Tensor& weight,
     const std::optional<Tensor>& mask, const std::vector<int64_t>& stride,
-    const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation) {
+    const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation,
+    bool /* deterministic: always */) {
   const DeformPlan plan = plan_deform_conv(input, offset, weight, mask, stride, padding, dilation);
   const Map map = as_map("grad", grad);
   check(map.images == plan.images && map.channels == plan.out_channels &&

@@ -296,7 +296,7 @@ void image_gradient(const Plan& plan, const Map& map, const std::vector<Roi>& ro
 std::tuple<Tensor, Tensor> deform_roi_pool_backward(
     const Tensor& grad, const Tensor& input, const Tensor& rois,
     const std::optional<Tensor>& offset, int64_t rows, int64_t columns, double scale,
-    int64_t sampling, double gamma) {
+    int64_t sampling, double gamma, bool /* deterministic: always */) {
   const Plan plan = checked(input, rois, offset, rows, columns, scale, sampling, gamma);
   const Map map = as_map("input", input), sums = as_map("grad", grad);
   check(sums.images == rois.size(0) && sums.channels == map.channels && sums.height == rows &&

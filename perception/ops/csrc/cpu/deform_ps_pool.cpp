@@ -280,7 +280,7 @@ void image_gradient(const Plan& plan, const Map& map, const std::vector<Roi>& bo
 std::tuple<Tensor, Tensor> deform_ps_roi_pool_backward(
     const Tensor& grad, const Tensor& input, const Tensor& rois,
     const std::optional<Tensor>& offset, int64_t size, double scale, int64_t dims, int64_t group,
-    int64_t part, int64_t samples, double deviation) {
+    int64_t part, int64_t samples, double deviation, bool /* deterministic: always */) {
   const Plan plan = checked(input, rois, offset, size, scale, dims, group, part, samples, deviation);
   const Reader reader("input", input), sums("grad", grad);
   const Map& map = reader.map();
