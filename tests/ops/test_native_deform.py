@@ -55,11 +55,11 @@ GROUPS = st.sampled_from([(1, 1), (2, 1), (1, 2), (4, 2), (2, 4)])  # of weights
 
 @given(
     st.integers(0, 2**31), DTYPES, LAYOUTS, GROUPS, st.sampled_from([1, 3, 17, 40]),
-    st.sampled_from([1, 2, 33]), st.booleans(), st.booleans(),
+    st.sampled_from([1, 2, 33]), st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
 @GRID
 def test_deformable_convolution_equals_its_definition(
-    seed, dtype, which, groups, channels, filters, masked, odd
+    seed, dtype, which, groups, channels, filters, masked, odd, deterministic
 ):
     generator = torch.manual_seed(seed)
 
@@ -85,7 +85,7 @@ def test_deformable_convolution_equals_its_definition(
     expected = reference.deform_conv2d(image, offset, weight, bias, mask, *steps)
     close([got], [expected], dtype, 5)
     assert same_format(got, expected)
-    got = NATIVE.deform_conv2d_backward(grad, image, offset, weight, mask, *steps, True)
+    got = NATIVE.deform_conv2d_backward(grad, image, offset, weight, mask, *steps, deterministic)
     wide = [x if x is None else x.double() for x in (grad, image, offset, weight, mask)]
     expected = reference.deform_conv2d_backward(*wide, *steps)
     close(got, [x.to(dtype) for x in expected], dtype, 20)
@@ -102,11 +102,11 @@ def draw_rois(generator, count, odd):
 
 @given(
     st.integers(0, 2**31), DTYPES, LAYOUTS, st.sampled_from([0, 1, 2, 5]), st.integers(0, 5),
-    st.booleans(), st.booleans(),
+    st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
 @GRID
 def test_deformable_pooling_equals_its_definition(
-    seed, dtype, which, sampling, count, shifted, odd
+    seed, dtype, which, sampling, count, shifted, odd, deterministic
 ):
     generator = torch.manual_seed(seed)
     image = layout(torch.randn(2, 19, 9, 7, generator=generator).to(dtype), which)
@@ -120,7 +120,7 @@ def test_deformable_pooling_equals_its_definition(
     close([got], [expected], dtype, 5)
     if count:
         assert same_format(got, expected)
-    got = NATIVE.deform_roi_pool_backward(grad, image, rois, offset, *settings_, True)
+    got = NATIVE.deform_roi_pool_backward(grad, image, rois, offset, *settings_, deterministic)
     expected = reference.deform_roi_pool_backward(grad.double(), image.double(), rois, offset,
                                                   *settings_, True)  # fmt: skip
     close(got[:1], [expected[0].to(dtype)], dtype, 20)
@@ -129,11 +129,11 @@ def test_deformable_pooling_equals_its_definition(
 
 @given(
     st.integers(0, 2**31), DTYPES, LAYOUTS, st.integers(1, 4), st.integers(1, 3),
-    st.sampled_from([1, 2]), st.booleans(), st.booleans(),
+    st.sampled_from([1, 2]), st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
 @GRID
 def test_position_sensitive_deformable_pooling_equals_its_definition(
-    seed, dtype, which, size, part, classes, shifted, odd
+    seed, dtype, which, size, part, classes, shifted, odd, deterministic
 ):
     generator = torch.manual_seed(seed)
     group, dims, count = 2, 4, 4
@@ -148,7 +148,9 @@ def test_position_sensitive_deformable_pooling_equals_its_definition(
     got = NATIVE.deform_ps_roi_pool(image, rois, offset, *settings_)
     expected = reference.deform_ps_roi_pool(image, rois, offset, *settings_)
     close([got], [expected], dtype, 5)
-    got = NATIVE.deform_ps_roi_pool_backward(grad, image, rois, offset, *settings_, True)
+    got = NATIVE.deform_ps_roi_pool_backward(
+        grad, image, rois, offset, *settings_, deterministic
+    )
     expected = reference.deform_ps_roi_pool_backward(grad.double(), image.double(), rois, offset,
                                                      *settings_, True)  # fmt: skip
     close(got[:1], [expected[0].to(dtype)], dtype, 20)

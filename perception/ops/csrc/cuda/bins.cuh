@@ -18,15 +18,17 @@ struct BinSamples {
   int64_t low, high, extent;
 };
 
+// Bin `bin` of `bins` between two corners, moved by some cells.
 __device__ inline BinSamples bin_samples(double from, double to, double scale, const Grid& grid,
-                                         int64_t bins, int64_t bin, int64_t extent) {
+                                         int64_t bins, int64_t bin, int64_t extent,
+                                         double moved = 0) {
   const double shift = grid.aligned ? 0.5 : 0.0;
   const double start = from * scale - shift;
   double size = to * scale - shift - start;
   if (grid.widened && size < 1) size = 1;
   if (!isfinite(from) || !isfinite(to)) size = NAN;  // no samples at all
   BinSamples out{0, size / static_cast<double>(bins), 0, 0, 0, extent};
-  out.base = start + static_cast<double>(bin) * out.bin;
+  out.base = start + static_cast<double>(bin) * out.bin + moved;
   out.samples = grid.sampling > 0 ? static_cast<double>(grid.sampling) : ceil(out.bin);
   if (!(out.samples >= 1 && out.samples <= 1e15) || !isfinite(out.base) || !isfinite(out.bin))
     return out;
@@ -39,18 +41,26 @@ __device__ inline BinSamples bin_samples(double from, double to, double scale, c
   return out;
 }
 
+// First and last + 1 of `samples` positions base + i * step less than a pixel away from `pixel`,
+// generous by a sample or two.
+struct Near {
+  double begin, end;
+};
+
+__device__ inline Near samples_near(double base, double step, double samples, int64_t pixel) {
+  if (step == 0) return {0, samples};
+  const double p = static_cast<double>(pixel);
+  const double from = (p - 1 - base) / step, to = (p + 1 - base) / step;
+  return {fmin(fmax(floor(fmin(from, to)) - 2, 0.0), samples),
+          fmin(fmax(ceil(fmax(from, to)) + 2, 0.0), samples)};
+}
+
 // The weight of one pixel in a bin: the samples less than a pixel away, and those beyond a border.
 __device__ inline double pixel_weight(const BinSamples& bin, int64_t pixel) {
-  const double step = bin.bin / bin.samples, last = static_cast<double>(bin.extent - 1);
-  const double p = static_cast<double>(pixel);
-  double begin = 0, end = bin.samples;
-  if (step != 0) {
-    const double from = (p - 1 - bin.base) / step, to = (p + 1 - bin.base) / step;
-    begin = fmin(fmax(floor(fmin(from, to)) - 2, 0.0), bin.samples);
-    end = fmin(fmax(ceil(fmax(from, to)) + 2, 0.0), bin.samples);
-  }
+  const double last = static_cast<double>(bin.extent - 1), p = static_cast<double>(pixel);
+  const Near near = samples_near(bin.base, bin.bin / bin.samples, bin.samples, pixel);
   double sum = 0;
-  for (double i = begin; i < end; ++i) {
+  for (double i = near.begin; i < near.end; ++i) {
     double position = bin.base + (i + 0.5) * bin.bin / bin.samples;
     if (!(position >= -1 && position <= static_cast<double>(bin.extent))) continue;
     position = fmax(position, 0.0);

@@ -58,6 +58,21 @@ struct alignas(sizeof(T) * Count) Pack {
   T value[Count];
 };
 
+// Adds a vector to global memory, four numbers at once where the machine can.
+template <typename A, int Vector>
+__device__ inline void add_vector(A* to, const A (&part)[Vector]) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (Vector % 4 == 0 && sizeof(A) == 4) {
+    for (int v = 0; v < Vector; v += 4)
+      atomicAdd(reinterpret_cast<float4*>(to + v),
+                make_float4(part[v], part[v + 1], part[v + 2], part[v + 3]));
+  } else
+#endif
+  {
+    for (int v = 0; v < Vector; ++v) atomicAdd(to + v, part[v]);
+  }
+}
+
 // f(T{}) for the device type of a floating dtype.
 template <typename F>
 void dispatch_cuda(ScalarType type, const F& f) {

@@ -5,19 +5,6 @@
 namespace perception {
 namespace {
 
-// Adds a vector to global memory: at once where the machine can.
-template <typename A, int Vector>
-__device__ inline void add_vector(A* to, const A (&part)[Vector]) {
-#if __CUDA_ARCH__ >= 900
-  if constexpr (Vector == 4 && sizeof(A) == 4) {
-    atomicAdd(reinterpret_cast<float4*>(to), make_float4(part[0], part[1], part[2], part[3]));
-  } else
-#endif
-  {
-    for (int v = 0; v < Vector; ++v) atomicAdd(to + v, part[v]);
-  }
-}
-
 // Fast backward: every bin adds to its pixels. The sums are float32 (float64), so are the atomics.
 template <typename T, int Vector>
 __global__ void __launch_bounds__(128, 7)
