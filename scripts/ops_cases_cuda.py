@@ -5,7 +5,7 @@ torchvision has no bfloat16 kernels: its float16 ones, which move as many bytes,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import torch
@@ -115,4 +115,52 @@ def captured_nms_cases(vision: ModuleType | None, device: str) -> Iterator[Case]
                lambda: theirs(boxes, scores, 0.5))  # fmt: skip
 
 
-FAMILIES = (align_cases, pyramid_cases, captured_nms_cases)
+def deform_conv_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
+    """Version 2, 256 -> 256 on 64 x 64, 3 x 3, batch 8; the bytes are those of the columns, which
+    are written and read once."""
+    rng = torch.Generator().manual_seed(4)
+    shapes = (8, 256, 64, 64), (8, 18, 64, 64), (256, 256, 3, 3), (256,), (8, 9, 64, 64)
+    plain = [torch.randn(s, generator=rng).to(device) for s in shapes]
+    plain[2] /= 48
+    for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
+        others = [each.to(torch.half if size == 2 else dtype) for each in plain]
+        for layout in ("CL", "NCHW"):
+            given = [each.to(dtype) for each in plain]
+            if layout == "CL":
+                given[0] = last(given[0])
+            name = f"deform_conv2d {layout} {str(dtype)[6:]} v2 8x256->256 64x64 3x3"
+            yield Case(
+                name, lambda g=given: deform(ops.deform_conv2d, g),
+                lambda g=others: deform_yardstick(vision, g), bytes=2 * size * 8 * 64**2 * 9 * 256,
+                truth=lambda: deform(ops.deform_conv2d, [each.double() for each in plain]),
+            )  # fmt: skip
+            yield from deform_backward_cases(vision, name, given, others)
+
+
+def deform_backward_cases(
+    vision: ModuleType | None, name: str, given: list[Tensor], others: list[Tensor]
+) -> Iterator[Case]:
+    """All five gradients."""
+    leaves, others = ([x.detach().clone().requires_grad_() for x in xs] for xs in (given, others))
+    ours, theirs = deform(ops.deform_conv2d, leaves), deform_yardstick(vision, others)
+    for deterministic in (False, True):
+        yield Case(
+            f"{name}, backward" + (", deterministic" if deterministic else ""),
+            gradient(ours, leaves, torch.ones_like(ours), deterministic=deterministic),
+            gradient(theirs, others, torch.ones_like(theirs), deterministic=False),
+        )
+
+
+def deform(op: Callable[..., Tensor], tensors: list[Tensor]) -> Tensor:
+    x, offset, weight, bias, mask = tensors
+    return op(x, offset, weight, bias, padding=(1, 1), mask=mask)
+
+
+def deform_yardstick(vision: ModuleType | None, tensors: list[Tensor]) -> Tensor:
+    if vision is not None:
+        return deform(vision.ops.deform_conv2d, tensors)
+    x, offset, weight, bias, mask = tensors
+    return reference.deform_conv2d(x, offset, weight, bias, mask, *([1, 1],) * 3)
+
+
+FAMILIES = (align_cases, pyramid_cases, captured_nms_cases, deform_conv_cases)

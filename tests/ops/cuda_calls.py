@@ -23,7 +23,8 @@ FAMILY = (ops.box_iou, ops.generalized_box_iou, ops.distance_box_iou, ops.comple
 def calls(device: str) -> list[Tensor]:
     """All results, in one order, on the CPU."""
     torch.manual_seed(0)
-    found = (*poolings(device), *other_dtypes(device), *overlaps(device), *suppressions(device))
+    found = (*poolings(device), *other_dtypes(device), *overlaps(device), *suppressions(device),
+             *deformables(device))  # fmt: skip
     return [each.cpu() for each in found]
 
 
@@ -68,6 +69,47 @@ def other_dtypes(device: str) -> list[Tensor]:
             ):
                 found += with_gradients(out, given)
     return found
+
+
+def deformables(device: str) -> list[Tensor]:
+    """Every dtype and layout, with and without vectors of channels; some offsets are not finite."""
+    found = []
+    for dtype in (torch.float32, *DTYPES):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            for channels, weight_groups, offset_groups in ((16, 1, 1), (16, 2, 1), (12, 2, 4)):
+                inputs = convolution_inputs(channels, weight_groups, offset_groups)
+                x, offset, weight, bias, mask = (each.to(device, dtype) for each in inputs)
+                leaves = [x.contiguous(memory_format=layout), offset, weight, mask]
+                leaves = [each.requires_grad_() for each in leaves]
+                out = ops.deform_conv2d(*leaves[:3], bias, (2, 1), 1, (1, 2), leaves[3])
+                found += with_gradients(out, *leaves)
+            found += deformed_poolings(device, dtype, layout)
+    return found
+
+
+def convolution_inputs(channels: int, weight_groups: int, offset_groups: int) -> list[Tensor]:
+    """Input, offset, weight, bias, mask for a 3 x 3 kernel with stride (2, 1)."""
+    x, weight = torch.rand(2, channels, 9, 8), torch.randn(6, channels // weight_groups, 3, 3) / 4
+    offset = torch.randn(2, 18 * offset_groups, 5, 6)
+    offset[0, 3, 1], offset[1, 0, :, 2], offset[0, 1, 0, 0] = NAN, -9, float("inf")
+    return [x, offset, weight, torch.randn(6), torch.rand(2, 9 * offset_groups, 5, 6)]
+
+
+def deformed_poolings(device: str, dtype: torch.dtype, layout: torch.memory_format) -> list[Tensor]:
+    """Boxes that leave the map, are mirrored, not finite, or wider than a tile of pixels."""
+    x = torch.rand(2, 16, 9, 23).to(device, dtype).contiguous(memory_format=layout).requires_grad_()
+    boxes = [[0, 1, 2, 8, 7], [1, -5, -2, 40, 9], [0, NAN, 0, 5, 5], [1, 9, 6, 2, 1.5]]
+    rois, found = torch.tensor(boxes, device=device), []
+    moves, parts = torch.randn(4, 2, 3, 7), torch.randn(4, 4, 2, 2)
+    moves[0, 0, 1, 1], parts[1, 2, 0, 1] = NAN, float("inf")
+    moves, parts = (each.to(device).requires_grad_() for each in (moves, parts))
+    for samples in (0, 2):
+        out = ops.deform_roi_pool(x, rois, moves, (3, 7), 0.9, samples)
+        found += with_gradients(out, x, moves)
+    found += with_gradients(ops.deform_roi_pool(x, rois, None, 2), x)
+    kinds = {"output_dim": 4, "group_size": 2, "part_size": 2, "sample_per_part": 3}
+    found += with_gradients(ops.deform_ps_roi_pool(x, rois, parts, 3, 0.9, **kinds), x, parts)
+    return found + with_gradients(ops.deform_ps_roi_pool(x, rois, None, 2, output_dim=4), x)
 
 
 def crowd(count: int, seed: int, device: str) -> tuple[Tensor, Tensor]:
@@ -156,6 +198,8 @@ def strangers(device: str) -> list[Tensor]:
             ops.ps_roi_pool(x, rois, 2),
             ops.rezoom(x, rois),
             ops.multi_level_roi_align([x, x], rois, 2, [1.0, 0.5]),
+            ops.deform_roi_pool(x, rois, torch.zeros(2, 2, 2, 2, device=device), 2),
+            ops.deform_ps_roi_pool(x, rois, None, 2, output_dim=4),
         ):
             found += [out.detach(), *torch.autograd.grad(out.sum(), x)]
     return found

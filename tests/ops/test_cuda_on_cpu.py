@@ -109,6 +109,22 @@ def test_rows_of_no_image_are_zero_and_have_no_gradient(results):
         assert (grad[1] == 0).all() and (grad[0] != 0).any()
 
 
+@pytest.mark.slow
+def test_tiles_of_deformable_convolution_add_up_to_the_whole(results, tmp_path):
+    """A tile is a few output pixels here, not 256 MB."""
+    folder = ROOT / "perception" / "ops" / "csrc" / "cuda"
+    kernels = [folder / f"{name}.cu" for name in ("maps", "deform_conv", "deform_conv_backward")]
+    tiled = build.build(ROOT / "build" / "cuda_on_cpu", ["-DPERCEPTION_TILE_BYTES=6000"], kernels)
+    for words in ([], ["--deterministic"]):
+        out = tmp_path / "tiled.pt"
+        done = run("cuda_calls.py", "--device", "cpu", "--library", str(tiled), "--out", str(out),
+                   *words)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        for mine, theirs in zip(torch.load(out)["calls"], results(None)["calls"], strict=True):
+            loose = LOOSE.get(theirs.dtype, 0)
+            torch.testing.assert_close(mine, theirs, rtol=10 * loose, atol=loose, equal_nan=True)
+
+
 def test_random_and_odd_calls_end_in_answers_or_refusals(library):
     done = run("fuzz.py", "--calls", "400", "--library", str(library))
 

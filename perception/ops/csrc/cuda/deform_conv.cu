@@ -115,7 +115,7 @@ Tensor view_of(const Tensor& tensor, const std::vector<int64_t>& size,
       torch::stable::detail::from(IntHeaderOnlyArrayRef(size)),
       torch::stable::detail::from(IntHeaderOnlyArrayRef(stride)),
       torch::stable::detail::from(std::optional<int64_t>(tensor.storage_offset() + first))};
-  STABLE_TORCH_ERROR_CODE_CHECK(
+  TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::as_strided", "", stack.data(), TORCH_ABI_VERSION));
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
@@ -124,7 +124,7 @@ void multiply(const Tensor& left, const Tensor& right, const Tensor& out) {
   std::array<StableIValue, 3> stack{torch::stable::detail::from(left),
                                     torch::stable::detail::from(right),
                                     torch::stable::detail::from(out)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
+  TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::bmm", "out", stack.data(), TORCH_ABI_VERSION));
   const Tensor same = torch::stable::detail::to<Tensor>(stack[0]);  // owns and drops it
 }

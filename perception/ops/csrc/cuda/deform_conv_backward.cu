@@ -59,10 +59,10 @@ __device__ void spread(const Convolution& plan, const T* images, const Sample<A>
 
 // A power of two of lanes takes one sample of one offset group; their sums are added in a tree.
 template <typename T, int Vector, bool Add>
-__global__ void spread_kernel(Convolution plan, const T* images,
-                              const Sample<accumulate_cuda_t<T>>* samples, int64_t count,
-                              int lanes, T* columns, accumulate_cuda_t<T>* sums,
-                              Slope<accumulate_cuda_t<T>>* slopes) {
+__global__ void __launch_bounds__(kThreads, 3)
+    spread_kernel(Convolution plan, const T* images, const Sample<accumulate_cuda_t<T>>* samples,
+                  int64_t count, int lanes, T* columns, accumulate_cuda_t<T>* sums,
+                  Slope<accumulate_cuda_t<T>>* slopes) {
   using A = accumulate_cuda_t<T>;
   const int lane = threadIdx.x % lanes, own = threadIdx.x / lanes, each = blockDim.x / lanes;
   const int64_t items = count * plan.offset_groups, wide = plan.offset_channels();
@@ -167,7 +167,7 @@ std::tuple<Tensor, Tensor> sort_stably(const Tensor& values) {
   std::array<StableIValue, 4> stack{
       torch::stable::detail::from(values), torch::stable::detail::from(std::optional<bool>(true)),
       torch::stable::detail::from(int64_t{0}), torch::stable::detail::from(false)};
-  STABLE_TORCH_ERROR_CODE_CHECK(
+  TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
   return {torch::stable::detail::to<Tensor>(stack[0]), torch::stable::detail::to<Tensor>(stack[1])};
 }
