@@ -1,9 +1,5 @@
 """Compiled deformable ops equal their definitions, on any number of threads and any layout."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -190,22 +186,3 @@ def test_one_and_two_threads_give_the_same_bits():
     finally:
         torch.set_num_threads(before)
     assert all(x.equal(y) for x, y in zip(one, two, strict=True))
-
-
-VARIANT = """
-import sys, pytest
-from perception import ops
-assert ops._native.STATUS.isa == sys.argv[1], ops._native.STATUS
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-k", "definition", sys.argv[2]]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("isa", ["base", "avx2"])
-def test_the_narrower_variants_equal_them_too(isa):
-    if isa == "avx2" and ops._native.STATUS.isa == "base":
-        pytest.skip("no AVX2 here")
-    environment = {**os.environ, "PERCEPTION_ISA": isa}
-    subprocess.run(
-        [sys.executable, "-c", VARIANT, isa, __file__], env=environment, check=True, timeout=600
-    )
