@@ -136,8 +136,7 @@ __device__ inline BinItem item_of(int64_t item, int bins, int64_t dims, bool by_
   return {static_cast<int>(item % bins), item / bins * Vector};
 }
 
-// f(element offset, row weight, column weight) for the pixels of a bin that have both; `tap` and
-// `line` say where they are among the bin's.
+// f(element offset, i, j) for the pixels of a bin: row i and column j of the tile.
 template <typename A, typename F>
 __device__ inline void for_pixels(const Taps<A>& taps, int b, int64_t row, int64_t column,
                                   const F& f) {
