@@ -186,3 +186,18 @@ def test_one_and_two_threads_give_the_same_bits():
     finally:
         torch.set_num_threads(before)
     assert all(x.equal(y) for x, y in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_slopes_of_half_precision_maps_are_not_rounded_before_they_are_summed(dtype):
+    torch.manual_seed(0)
+    image = torch.randn(1, 64, 12, 12).to(dtype)
+    rois = torch.tensor([[0, 1.0, 1, 9, 10], [0, 3, 2, 8, 5]])
+    offset, upper = torch.rand(2, 2, 3, 3), torch.randn(2, 64, 3, 3).to(dtype)
+
+    got = NATIVE.deform_roi_pool_backward(upper, image, rois, offset, 3, 3, 1.0, 2, 0.1, True)[1]
+    want = reference.deform_roi_pool_backward(
+        upper.double(), image.double(), rois, offset, 3, 3, 1.0, 2, 0.1
+    )[1]
+
+    torch.testing.assert_close(got.double(), want.double(), rtol=1e-5, atol=1e-5)

@@ -131,8 +131,9 @@ class Pool {
     bin_taps(start_x(box, k, i, j), box.bin_width, plan_.sampling, map_.width, &x_);
   }
 
-  void sum(const PackedImage<T>& image, AxisTaps<A>& y, AxisTaps<A>& x, T* out) {
-    static const auto kernel = SELECT_ISA(align_box<T>);
+  template <typename O>
+  void sum(const PackedImage<T>& image, AxisTaps<A>& y, AxisTaps<A>& x, O* out) {
+    static const auto kernel = SELECT_ISA(align_box<T, O>);
     y.set_stride(image.row);
     x.set_stride(image.column);
     kernel(image.data, map_.channels, 1, 1, y.view(), x.view(), out);
@@ -142,7 +143,7 @@ class Pool {
     sum(image, y, x, values_.data());
     double total = 0;
     for (int64_t c = 0; c < map_.channels; ++c)
-      total += static_cast<double>(grad[c]) * as_sum(values_[static_cast<size_t>(c)]);
+      total += static_cast<double>(grad[c]) * static_cast<double>(values_[static_cast<size_t>(c)]);
     return total;
   }
 
@@ -150,7 +151,7 @@ class Pool {
   const Map& map_;
   const Reader* offset_;
   AxisTaps<A> y_, x_, moving_;
-  std::vector<T> values_;
+  std::vector<A> values_;
 };
 
 Plan checked(const Tensor& input, const Tensor& rois, const std::optional<Tensor>& offset,

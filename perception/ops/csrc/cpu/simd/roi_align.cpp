@@ -7,9 +7,9 @@ namespace PERCEPTION_ISA {
 namespace {
 
 // `Count` vectors of channels of one bin, kept in registers over all its taps.
-template <int Count, typename T>
+template <int Count, typename T, typename O>
 inline void sum_bin(const T* image, Taps<accumulate_t<T>> y, Taps<accumulate_t<T>> x, int64_t row,
-                    int64_t column, T* out) {
+                    int64_t column, O* out) {
   using V = vector_t<T>;
   V sum[Count] = {};
   for (int32_t i = y.first[row]; i < y.first[row + 1]; ++i) {
@@ -26,9 +26,9 @@ inline void sum_bin(const T* image, Taps<accumulate_t<T>> y, Taps<accumulate_t<T
 }
 
 // The last `count` channels, fewer than a vector.
-template <typename T>
+template <typename T, typename O>
 inline void sum_tail(const T* image, Taps<accumulate_t<T>> y, Taps<accumulate_t<T>> x, int64_t row,
-                     int64_t column, int count, T* out) {
+                     int64_t column, int count, O* out) {
   using V = vector_t<T>;
   V sum = {};
   for (int32_t i = y.first[row]; i < y.first[row + 1]; ++i) {
@@ -82,9 +82,9 @@ inline void add_tail(const T* grad, int64_t grad_stride, int64_t columns,
 
 }  // namespace
 
-template <typename T>
+template <typename T, typename O>
 void align_box(const T* image, int64_t channels, int64_t rows, int64_t columns,
-               Taps<accumulate_t<T>> y, Taps<accumulate_t<T>> x, T* out) {
+               Taps<accumulate_t<T>> y, Taps<accumulate_t<T>> x, O* out) {
   constexpr int kLanes = lanes<T>;
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t column = 0; column < columns; ++column, out += channels) {
@@ -123,9 +123,14 @@ void align_box_backward(const T* grad, int64_t grad_stride, int64_t channels, in
   }
 }
 
+#define INSTANTIATE_BOX(T, O)                                                                   \
+  template void align_box<T, O>(const T*, int64_t, int64_t, int64_t, Taps<accumulate_t<T>>,    \
+                                Taps<accumulate_t<T>>, O*);
+INSTANTIATE_BOX(half_t, float)
+INSTANTIATE_BOX(bfloat16_t, float)
+
 #define INSTANTIATE(T)                                                                          \
-  template void align_box<T>(const T*, int64_t, int64_t, int64_t, Taps<accumulate_t<T>>,       \
-                             Taps<accumulate_t<T>>, T*);                                       \
+  INSTANTIATE_BOX(T, T)                                                                        \
   template void align_box_backward<T>(const T*, int64_t, int64_t, int64_t,                     \
                                       BinTaps<accumulate_t<T>>, BinTaps<accumulate_t<T>>,      \
                                       accumulate_t<T>*);
