@@ -197,7 +197,7 @@ def test_slopes_of_half_precision_maps_are_not_rounded_before_they_are_summed(dt
 
     got = NATIVE.deform_roi_pool_backward(upper, image, rois, offset, 3, 3, 1.0, 2, 0.1, True)[1]
     want = reference.deform_roi_pool_backward(
-        upper.double(), image.double(), rois, offset, 3, 3, 1.0, 2, 0.1
+        upper.double(), image.double(), rois, offset, 3, 3, 1.0, 2, 0.1, True
     )[1]
 
     torch.testing.assert_close(got.double(), want.double(), rtol=1e-5, atol=1e-5)
