@@ -266,6 +266,7 @@ class WithLibrary(Distribution):
 
 
 setup(
+    license="MIT",
     distclass=WithLibrary,
     ext_modules=[Extension("perception.ops.native", sources=[])],
     cmdclass={"build_py": BuildWithData, "build_ext": BuildNative, "bdist_wheel": PlatformWheel},
