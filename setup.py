@@ -123,7 +123,8 @@ class BuildNative(build_ext):
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_suffix(".tmp")
             link = [nvcc, "-shared", "-cudart", "static"] if nvcc else [compiler, "-shared"]
-            link += [*extra_flags(nvcc), *(str(job.object) for job in jobs)]
+            link += extra_flags(nvcc) or (["-Xlinker", "-s"] if nvcc else ["-s"])  # no symbol table
+            link += (str(job.object) for job in jobs)
             run([*link, "-o", str(temporary), f"-L{torch / 'lib'}", "-ltorch_cpu", "-ldl"])
             temporary.replace(target)
         archs = cuda_archs() if nvcc else None
@@ -191,13 +192,19 @@ def cuda_jobs(build: Path, nvcc: str, torch: Path) -> list[Job]:
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
     codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
     flags = [*COMMON, "-DUSE_CUDA", "-fmad=false", "-Xcompiler", "-fPIC,-fvisibility=hidden",
-             "-Xfatbin", "-compress-all", "--threads", "0", "-diag-suppress", "20012",
+             *small_code(nvcc), "--threads", "0", "-diag-suppress", "20012",
              *codes, f"-I{OPS / 'csrc'}", f"-I{torch / 'include'}"]  # fmt: skip
     jobs = []
     for source in sorted((OPS / "csrc/cuda").glob("*.cu")):
         output = build / f"{source.stem}.cuda.o"
         jobs.append(Job(source, output, [nvcc, *flags, "-c", str(source), "-o", str(output)]))
     return jobs
+
+
+def small_code(nvcc: str) -> list[str]:
+    """Flags that keep the library small; compilers before CUDA 12.8 lack the better one."""
+    known = subprocess.run([nvcc, "--help"], capture_output=True, text=True).stdout
+    return ["--compress-mode=size"] if "--compress-mode" in known else ["-Xfatbin", "-compress-all"]
 
 
 def compile_all(jobs: list[Job]) -> bool:
