@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip setuptools wheel -c constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt torch 'numpy<2.4'
-	PERCEPTION_NATIVE=off $(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	PERCEPTION_NATIVE=off PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.installed $(shell find perception/ops/csrc -type f)

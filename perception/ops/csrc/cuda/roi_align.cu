@@ -5,8 +5,9 @@ namespace perception {
 namespace {
 
 template <typename T, int Vector>
-__global__ void __launch_bounds__(128, 6) align_kernel(Levels<const T> levels, RoiTable rois, Grid grid, int64_t channels,
-                             int64_t blocks, T* out, int64_t out_channel, int64_t out_bin) {
+__global__ void __launch_bounds__(kAligners, 6)
+    align_kernel(Levels<const T> levels, RoiTable rois, Grid grid, int64_t channels, int64_t blocks,
+                 T* out, int64_t out_channel, int64_t out_bin) {
   using A = accumulate_cuda_t<T>;
   __shared__ Bins bins;
   __shared__ Tile<A> tile;
@@ -69,10 +70,10 @@ Tensor align(const std::vector<Tensor>& maps, const Tensor& rois,
     const auto levels = as_levels<const T>(maps, scales, canonical_size, canonical_level);
     T* data = static_cast<T*>(out.data_ptr());
     if (channels_last && vectors_fit<T>(maps, kVector))
-      align_kernel<T, kVector><<<launched_of(blocks), 128, 0, stream>>>(
+      align_kernel<T, kVector><<<launched_of(blocks), kAligners, 0, stream>>>(
           levels, table, grid, channels, blocks, data, 1, channels);
     else
-      align_kernel<T, 1><<<launched_of(blocks), 128, 0, stream>>>(
+      align_kernel<T, 1><<<launched_of(blocks), kAligners, 0, stream>>>(
           levels, table, grid, channels, blocks, data, channels_last ? 1 : bins,
           channels_last ? channels : 1);
   });

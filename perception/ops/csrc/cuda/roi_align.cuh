@@ -6,8 +6,9 @@
 
 namespace perception {
 
-constexpr int kTaps = 32;     // pixels of a bin handled at a time, per axis
-constexpr int kColumns = 16;  // columns of bins of one block
+constexpr int kAligners = 128;  // threads of a block
+constexpr int kTaps = 32;       // pixels of a bin handled at a time, per axis
+constexpr int kColumns = 16;    // columns of bins of one block
 
 // The weights of one row of bins, for a tile of the pixels that they touch.
 template <typename A>

@@ -7,10 +7,10 @@ namespace {
 
 // Fast backward: every bin adds to its pixels. The sums are float32 (float64), so are the atomics.
 template <typename T, int Vector>
-__global__ void __launch_bounds__(128, 7)
-    align_scatter_kernel(const T* grad, int64_t grad_channel, int64_t grad_bin,
-                                     RoiTable rois, Grid grid, int64_t channels, int64_t blocks,
-                                     Levels<accumulate_cuda_t<T>> levels) {
+__global__ void __launch_bounds__(kAligners, 7)
+    align_scatter_kernel(const T* grad, int64_t grad_channel, int64_t grad_bin, RoiTable rois,
+                         Grid grid, int64_t channels, int64_t blocks,
+                         Levels<accumulate_cuda_t<T>> levels) {
   using A = accumulate_cuda_t<T>;
   __shared__ Bins bins;
   __shared__ Tile<A> tile;
@@ -59,10 +59,10 @@ void launch_scatter(const Tensor& grad, const RoiTable& table, const Grid& grid,
   const int64_t by_channel = last ? 1 : bins, by_bin = last ? channels : 1;
   const int64_t blocks = blocks_of(grad.size(0), grid);
   if (last && vectors_fit<A>(sums, 4) && vectors_fit<T>(grad, 4))
-    align_scatter_kernel<T, 4><<<launched_of(blocks), 128, 0, stream>>>(
+    align_scatter_kernel<T, 4><<<launched_of(blocks), kAligners, 0, stream>>>(
         data, by_channel, by_bin, table, grid, channels, blocks, levels);
   else
-    align_scatter_kernel<T, 1><<<launched_of(blocks), 128, 0, stream>>>(
+    align_scatter_kernel<T, 1><<<launched_of(blocks), kAligners, 0, stream>>>(
         data, by_channel, by_bin, table, grid, channels, blocks, levels);
 }
 
