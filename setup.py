@@ -44,9 +44,18 @@ CUDA_ARCHS = "80;90;100"  # machine code for each, and PTX of the last for what 
 MINIMUM_TORCH = "0x020b000000000000"  # 2.11: only symbols that it has are used
 COMMON = ["-std=c++20", "-O3", f"-DTORCH_TARGET_VERSION={MINIMUM_TORCH}"]
 # No contraction: a product and a sum become one rounding only where a kernel says so.
-CXX = ["-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math",
-       "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas", "-Wno-psabi",
-       "-Wno-uninitialized", "-Wno-maybe-uninitialized"]  # fmt: skip
+CXX = [
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wno-unknown-pragmas",
+    "-Wno-psabi",
+    "-Wno-uninitialized",
+    "-Wno-maybe-uninitialized",
+]
 ISAS = {
     "base": [],
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
@@ -104,8 +113,9 @@ class BuildNative(build_ext):
                 raise SystemExit(f"native ops: {error} (PERCEPTION_NATIVE=required)") from None
             target.unlink(missing_ok=True)
             note = {"cpu": None, "cuda": None, "why": str(error)}
-            print(f"native ops: not built, the PyTorch reference will serve: {error}",
-                  file=sys.stderr)  # fmt: skip
+            print(
+                f"native ops: not built, the PyTorch reference will serve: {error}", file=sys.stderr
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         target.with_name(NOTE).write_text(json.dumps(note, indent=2) + "\n")
 
@@ -134,8 +144,10 @@ class BuildNative(build_ext):
 def torch_folder() -> Path:
     """The installed torch package, found without importing it (pip isolates builds)."""
     named = os.environ.get("PERCEPTION_TORCH")
-    code = ("import importlib.util as u; s = u.find_spec('torch'); "
-            "print(s.submodule_search_locations[0] if s else '')")  # fmt: skip
+    code = (
+        "import importlib.util as u; s = u.find_spec('torch'); "
+        "print(s.submodule_search_locations[0] if s else '')"
+    )
     found = (
         named
         or subprocess.run(
@@ -176,8 +188,10 @@ def cpu_jobs(build: Path, compiler: str, torch: Path) -> list[Job]:
     flags = [*COMMON, *CXX, *extra_flags(None), f"-I{OPS / 'csrc'}", f"-I{torch / 'include'}"]
     plans = [(source, "", []) for source in sorted((OPS / "csrc/cpu").glob("*.cpp"))]
     for source in sorted((OPS / "csrc/cpu/simd").glob("*.cpp")):
-        plans += [(source, f".{isa}", [*options, f"-DPERCEPTION_ISA={isa}"])
-                  for isa, options in isas().items()]  # fmt: skip
+        plans += [
+            (source, f".{isa}", [*options, f"-DPERCEPTION_ISA={isa}"])
+            for isa, options in isas().items()
+        ]
     jobs = []
     for source, suffix, options in plans:
         output = build / f"{source.stem}{suffix}.o"
@@ -191,9 +205,21 @@ def cuda_jobs(build: Path, nvcc: str, torch: Path) -> list[Job]:
     archs = cuda_archs()
     codes = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
     codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
-    flags = [*COMMON, "-DUSE_CUDA", "-fmad=false", "-Xcompiler", "-fPIC,-fvisibility=hidden",
-             *small_code(nvcc), "--threads", "0", "-diag-suppress", "20012",
-             *codes, f"-I{OPS / 'csrc'}", f"-I{torch / 'include'}"]  # fmt: skip
+    flags = [
+        *COMMON,
+        "-DUSE_CUDA",
+        "-fmad=false",
+        "-Xcompiler",
+        "-fPIC,-fvisibility=hidden",
+        *small_code(nvcc),
+        "--threads",
+        "0",
+        "-diag-suppress",
+        "20012",
+        *codes,
+        f"-I{OPS / 'csrc'}",
+        f"-I{torch / 'include'}",
+    ]
     jobs = []
     for source in sorted((OPS / "csrc/cuda").glob("*.cu")):
         output = build / f"{source.stem}.cuda.o"

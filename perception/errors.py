@@ -8,13 +8,14 @@ class PerceptionError(Exception):
 
     Args:
         where: the file (with line, key or shape where there is one) or the setting.
-        found: what stands there.
-        expected: what should stand there.
-        do: one full sentence that says how to go on.
+        found: what it holds, or what is wrong with it.
+        expected: what it should hold; left out where `found` says it all ("no such folder").
+        do: one full sentence that says how to go on; left out where it would say nothing new.
     """
 
-    def __init__(self, where: object, *, found: str, expected: str, do: str) -> None:
-        super().__init__(f"{where}: found {found}, expected {expected}. {do}")
+    def __init__(self, where: object, found: str, expected: str = "", do: str = "") -> None:
+        fault = f"found {found}, expected {expected}." if expected else f"{found}."
+        super().__init__(f"{where}: {fault} {do}".rstrip())
         self.where = str(where)
         self.found = found
         self.expected = expected
@@ -32,4 +33,4 @@ class UsageError(PerceptionError):
 def _rebuild(
     kind: type[PerceptionError], where: str, found: str, expected: str, do: str
 ) -> PerceptionError:
-    return kind(where, found=found, expected=expected, do=do)
+    return kind(where, found, expected, do)

@@ -37,9 +37,11 @@ def packaged(*parts: str) -> Path:
         if (base / parts[0]).is_dir():
             return base.joinpath(*parts)
     raise PerceptionError(
-        here / "_data" / parts[0], found="no such folder", expected="packaged data",
-        do="Install road-perception again.",
-    )  # fmt: skip
+        here / "_data" / parts[0],
+        "no such folder",
+        "packaged data",
+        "Install road-perception again.",
+    )
 
 
 # ---------------------------------------------------------------------------- writing
@@ -56,8 +58,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=path.suffix,
-                                        dir=path.parent)  # fmt: skip
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name[:80]}.", suffix=path.suffix, dir=path.parent
+        )
         os.fchmod(handle, 0o666 & ~_UMASK)
         os.close(handle)
         temporary = Path(name)
@@ -67,9 +70,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise PerceptionError(
-            path, found=f"cannot write: {error.strerror or error}", expected="a writable file",
-            do="Free space or choose another folder; what stood there before is unchanged.",
-        ) from error  # fmt: skip
+            path,
+            f"cannot write: {error.strerror or error}",
+            "a writable file",
+            "Free space or choose another folder; what stood there before is unchanged.",
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -121,9 +126,7 @@ def read_bytes(path: Path) -> bytes:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise PerceptionError(
-            path, found=reason.lower(), expected="a readable file", do="Check the path."
-        ) from error
+        raise PerceptionError(path, reason.lower(), "a readable file", "Check the path.") from error
 
 
 def read_text(path: Path) -> str:
@@ -132,9 +135,11 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PerceptionError(
-            path, found=f"byte {error.object[error.start]:#04x} at offset {error.start}",
-            expected="UTF-8 text", do="Save the file as UTF-8.",
-        ) from error  # fmt: skip
+            path,
+            f"byte {error.object[error.start]:#04x} at offset {error.start}",
+            "UTF-8 text",
+            "Save the file as UTF-8.",
+        ) from error
 
 
 def read_yaml(path: Path) -> Any:
@@ -145,9 +150,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(read_text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
-        raise PerceptionError(
-            path, found=problem, expected="valid YAML", do="Correct that line."
-        ) from error
+        raise PerceptionError(path, problem, "valid YAML", "Correct that line.") from error
 
 
 def read_json(path: Path) -> Any:
@@ -156,7 +159,7 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise PerceptionError(
-            path, found=str(error), expected="valid JSON", do="Correct or remove the file."
+            path, str(error), "valid JSON", "Correct or remove the file."
         ) from error
 
 
@@ -193,9 +196,11 @@ def read_label(path: Path) -> NDArray[Any]:
     label = read_raster(path)
     if label.ndim != 2:
         raise PerceptionError(
-            path, found=f"{label.shape[2]} channels", expected="one channel of class ids",
-            do="Is this a colour picture of the labels? Give the file with the ids.",
-        )  # fmt: skip
+            path,
+            f"{label.shape[2]} channels",
+            "one channel of class ids",
+            "Is this a colour picture of the labels? Give the file with the ids.",
+        )
     return label
 
 
@@ -284,9 +289,8 @@ def _palette_indices(path: Path) -> NDArray[np.uint8]:
 
 def _not_an_image(path: Path, found: str) -> PerceptionError:
     return PerceptionError(
-        path, found=found, expected="a whole PNG or JPEG image",
-        do="Copy or download the file again, or remove it.",
-    )  # fmt: skip
+        path, found, "a whole PNG or JPEG image", "Copy or download the file again, or remove it."
+    )
 
 
 def plain(value: object) -> Any:

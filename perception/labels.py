@@ -128,9 +128,11 @@ def load_scheme(name: str | Path) -> LabelScheme:
         return load_scheme(rows)
     if not isinstance(rows, list):
         raise PerceptionError(
-            f"{path}: labels", found=type(rows).__name__, expected="a list of classes",
-            do="See docs/add_a_dataset.md.",
-        )  # fmt: skip
+            f"{path}: labels",
+            type(rows).__name__,
+            "a list of classes",
+            "See docs/add_a_dataset.md.",
+        )
     return LabelScheme(str(content.get("name", path.stem)), tuple(_class(path, r) for r in rows))
 
 
@@ -140,24 +142,30 @@ def load_map(source: LabelScheme, name: str | Path) -> LabelMap:
     The file holds the target's `labels`, and `map: {<source scheme>: {source class: target class
     or ignore}}`, which must name every trained class of the source.
     """
-    path = Path(name) if str(name).endswith((".yaml", ".yml")) else packaged(
-        "datasets", "merges", f"{name}.yaml"
-    )  # fmt: skip
+    path = (
+        Path(name)
+        if str(name).endswith((".yaml", ".yml"))
+        else packaged("datasets", "merges", f"{name}.yaml")
+    )
     target = load_scheme(path)
     rows = (read_yaml(path).get("map") or {}).get(source.name)
     if not isinstance(rows, Mapping):
         raise PerceptionError(
-            f"{path}: map.{source.name}", found="nothing", expected="a table of class names",
-            do=f"Add one line for each of: {', '.join(source.names)}.",
-        )  # fmt: skip
+            f"{path}: map.{source.name}",
+            "nothing",
+            "a table of class names",
+            f"Add one line for each of: {', '.join(source.names)}.",
+        )
     table = np.full(256, IGNORE_INDEX, np.uint8)
     for c in source.trained:
         into = rows.get(c.name)
         if into is None or (into != "ignore" and into not in target.by_name):
             raise PerceptionError(
-                f"{path}: map.{source.name}.{c.name}", found=str(into),
-                expected=f"ignore or one of {', '.join(target.names)}", do="Complete the table.",
-            )  # fmt: skip
+                f"{path}: map.{source.name}.{c.name}",
+                str(into),
+                f"ignore or one of {', '.join(target.names)}",
+                "Complete the table.",
+            )
         if into != "ignore":
             table[c.train_id] = target.by_name[into].train_id
     return LabelMap(source, target, table)
@@ -171,10 +179,11 @@ def _yaml_of(name: str | Path, default: str) -> Path:
     if not path.is_file():
         known = sorted(p.parent.name for p in packaged("datasets").glob("*/dataset.yaml"))
         raise PerceptionError(
-            f"dataset {name}", found="no such packaged dataset",
-            expected=f"one of {', '.join(known)}",
-            do="Give one of these, or the path of a dataset.yaml.",
-        )  # fmt: skip
+            f"dataset {name}",
+            "no such packaged dataset",
+            f"one of {', '.join(known)}",
+            "Give one of these, or the path of a dataset.yaml.",
+        )
     return path
 
 
@@ -183,9 +192,11 @@ def _class(path: Path, row: Any) -> LabelClass:
     allowed = set(LabelClass.__dataclass_fields__)
     if not isinstance(row, Mapping) or not {"name", "id", "color"} <= set(row) <= allowed:
         raise PerceptionError(
-            f"{path}: labels", found=str(row), expected=f"a table with keys of {sorted(allowed)}",
-            do="name, id and color are needed.",
-        )  # fmt: skip
+            f"{path}: labels",
+            str(row),
+            f"a table with keys of {sorted(allowed)}",
+            "name, id and color are needed.",
+        )
     fields = dict(row)
     fields["color"] = tuple(fields["color"])
     fields.setdefault("train_id", fields["id"])

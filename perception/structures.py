@@ -59,10 +59,11 @@ class Calibration:
             return self.matrices[name]
         except KeyError:
             raise PerceptionError(
-                f"{self.path or 'calibration'}: {name}", found="no such key",
-                expected=f"a matrix beside {', '.join(self.matrices) or 'nothing'}",
-                do="Use the calibration file of this very frame.",
-            ) from None  # fmt: skip
+                f"{self.path or 'calibration'}: {name}",
+                "no such key",
+                f"a matrix beside {', '.join(self.matrices) or 'nothing'}",
+                "Use the calibration file of this very frame.",
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,14 @@ class Boxes:
         n = len(corners)
         unknown: dict[str, Any] = {
             "score": np.full(n, np.nan) if score is None else score,
-            "truncation": np.full(n, np.nan), "occlusion": np.full(n, -1),
-            "alpha": np.full(n, np.nan), "dimensions": np.full((n, 3), np.nan),
-            "location": np.full((n, 3), np.nan), "rotation_y": np.full(n, np.nan),
+            "truncation": np.full(n, np.nan),
+            "occlusion": np.full(n, -1),
+            "alpha": np.full(n, np.nan),
+            "dimensions": np.full((n, 3), np.nan),
+            "location": np.full((n, 3), np.nan),
+            "rotation_y": np.full(n, np.nan),
             "ignore": np.zeros(n, bool),
-        }  # fmt: skip
+        }
         if extra := set(columns) - set(unknown):
             raise TypeError(f"unknown columns {sorted(extra)}")
         kinds = {"occlusion": np.int64, "ignore": np.bool_}

@@ -135,13 +135,26 @@ def write_files(folder: Path, count: int, height: int) -> None:
     encoded = cv2.imencode(".png", picture)[1].tobytes()
     for number in range(count):
         shapes = [
-            {"label": s.label, "points": s.points.round(2).tolist(), "group_id": None,
-             "description": "", "shape_type": "polygon", "flags": {}, "mask": None}
+            {
+                "label": s.label,
+                "points": s.points.round(2).tolist(),
+                "group_id": None,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
             for s in polygons(30, 100, (100, 400), number, scale=scale)
-        ]  # fmt: skip
-        content = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imageData": None,
-                   "imagePath": f"{number:04d}.png", "imageHeight": height,
-                   "imageWidth": width}  # fmt: skip
+        ]
+        content = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imageData": None,
+            "imagePath": f"{number:04d}.png",
+            "imageHeight": height,
+            "imageWidth": width,
+        }
         (folder / f"{number:04d}.png").write_bytes(encoded)
         (folder / f"{number:04d}.json").write_text(json.dumps(content))
 
@@ -171,9 +184,14 @@ def bench_files(count: int, height: int) -> None:
 
             begin = time.process_time()
             report = convert_folder(
-                "labelme", target, folder / "src", folder / target, Settings(default_table()),
-                workers=1, progress=watch,
-            )  # fmt: skip
+                "labelme",
+                target,
+                folder / "src",
+                folder / target,
+                Settings(default_table()),
+                workers=1,
+                progress=watch,
+            )
             assert not report.errors
             each = (time.process_time() - begin) / count
             print(f"{target}: {1e3 * each:.1f} ms of CPU for each file")

@@ -54,13 +54,22 @@ def bench_kitti(folder: Path, frames: int, runs: int) -> None:
     labels, detections = write_kitti(folder, frames)
     print(f"KITTI object: {frames} frames, {labels} labels, {detections} detections")
     floor = report("parsing the numbers in plain Python", runs, lambda: parse_plainly(folder))
-    command = [sys.executable, "-m", "perception", "score", "kitti_object/kitti_2019",
-               "--gt", str(folder / "label_2"), "--pred", str(folder / "results")]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "perception",
+        "score",
+        "kitti_object/kitti_2019",
+        "--gt",
+        str(folder / "label_2"),
+        "--pred",
+        str(folder / "results"),
+    ]
     for name, metrics in (
         ("2D and orientation", ["image", "orientation"]),
         ("ground plane and 3D", ["ground", "box3d"]),
         ("all four", []),
-    ):  # fmt: skip
+    ):
         words = command + (["--metrics", *metrics] if metrics else [])
         report(f"perception score, {name}", runs, lambda words=words: run(words), floor)
 
@@ -100,12 +109,16 @@ def scene_of(generator: np.random.Generator, count: int, regions: bool = True) -
         names[generator.random(count) < 0.12] = "DontCare"
     unset = np.where(names == "DontCare", np.nan, 0.0)
     return Boxes.of(
-        xyxy.round(2), names, truncation=(generator.choice([0.0, 0.2, 0.4], count) + unset),
-        occlusion=generator.integers(0, 3, count), alpha=(turn - np.arctan2(x, z)).round(2) + unset,
+        xyxy.round(2),
+        names,
+        truncation=(generator.choice([0.0, 0.2, 0.4], count) + unset),
+        occlusion=generator.integers(0, 3, count),
+        alpha=(turn - np.arctan2(x, z)).round(2) + unset,
         dimensions=size.round(2) + unset[:, None],
         location=np.column_stack([x, np.full(count, 1.65), z]).round(2) + unset[:, None],
-        rotation_y=turn.round(2) + unset, ignore=names == "DontCare",
-    )  # fmt: skip
+        rotation_y=turn.round(2) + unset,
+        ignore=names == "DontCare",
+    )
 
 
 def jittered(generator: np.random.Generator, boxes: Boxes) -> Boxes:
@@ -113,10 +126,12 @@ def jittered(generator: np.random.Generator, boxes: Boxes) -> Boxes:
         return (values + generator.normal(0, scale, values.shape)).round(2)
 
     return boxes.replace(
-        xyxy=noise(boxes.xyxy, 2.0), alpha=noise(boxes.alpha, 0.2),
-        dimensions=noise(boxes.dimensions, 0.05), location=noise(boxes.location, 0.15),
+        xyxy=noise(boxes.xyxy, 2.0),
+        alpha=noise(boxes.alpha, 0.2),
+        dimensions=noise(boxes.dimensions, 0.05),
+        location=noise(boxes.location, 0.15),
         rotation_y=noise(boxes.rotation_y, 0.1),
-    )  # fmt: skip
+    )
 
 
 def parse_plainly(folder: Path) -> None:
@@ -141,9 +156,11 @@ def bench_voc(folder: Path, images: int, runs: int) -> None:
     for name, options in (("one overlap", {}), ("ten overlaps", {"metric": "2007"})):
         protocol, predicted = ("coco_style", "found.json") if options else ("voc/2007", "found")
         report(
-            f"score({protocol!r}), {name}", runs,
-            lambda p=protocol, q=predicted, o=options: score(p, folder, folder / q, **o), floor,
-        )  # fmt: skip
+            f"score({protocol!r}), {name}",
+            runs,
+            lambda p=protocol, q=predicted, o=options: score(p, folder, folder / q, **o),
+            floor,
+        )
 
 
 def write_voc(folder: Path, images: int) -> tuple[int, int]:
@@ -167,8 +184,10 @@ def write_voc(folder: Path, images: int) -> tuple[int, int]:
             value = generator.random()
             lines[kind].append(f"{image} {value:.3f} " + " ".join(f"{v:.1f}" for v in box))
             corners = ", ".join(f"{v:.3f}" for v in box)
-            entries.append(f'{{"image_id": "{image}", "category": "{kind}", "score": {value:.5f}, '
-                           f'"bbox": [{corners}]}}')  # fmt: skip
+            entries.append(
+                f'{{"image_id": "{image}", "category": "{kind}", "score": {value:.5f}, '
+                f'"bbox": [{corners}]}}'
+            )
         objects += len(items)
         text = f"<annotation><size><width>500</width></size>{''.join(items)}</annotation>"
         (folder / "Annotations" / f"{image}.xml").write_text(text)
@@ -183,8 +202,13 @@ def write_voc(folder: Path, images: int) -> tuple[int, int]:
 
 
 def run(words: list[str]) -> None:
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                   cwd=Path(__file__).resolve().parents[1])  # fmt: skip
+    subprocess.run(
+        words,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).resolve().parents[1],
+    )
 
 
 def report(name: str, runs: int, work: Callable[[], object], floor: float = 0.0) -> float:

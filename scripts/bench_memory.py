@@ -18,8 +18,13 @@ from pathlib import Path
 from bench_evaluators import draw_cityscapes, draw_road
 
 DRAWN = 4  # different frames
-RUNS = (("kitti_road/perspective", 1), ("kitti_road/bev", 1), ("kitti_road/bev", 2),
-        ("cityscapes/pixel", 1), ("cityscapes/pixel", 2))  # fmt: skip
+RUNS = (
+    ("kitti_road/perspective", 1),
+    ("kitti_road/bev", 1),
+    ("kitti_road/bev", 2),
+    ("cityscapes/pixel", 1),
+    ("cityscapes/pixel", 2),
+)
 PEAK = """
 import resource, sys
 from perception.cli import main
@@ -43,8 +48,10 @@ def main() -> None:
             source = drawn / benchmark.split("/")[0]
             peaks = [peak(source, benchmark, n, workers) for n in (args.few, args.many)]
             each = (peaks[1] - peaks[0]) / (args.many - args.few)
-            print(f"{benchmark:<24} {workers:^7}  {peaks[0] >> 10:9d}  {peaks[1] >> 10:9d}  "
-                  f"{each:8.1f}")  # fmt: skip
+            print(
+                f"{benchmark:<24} {workers:^7}  {peaks[0] >> 10:9d}  {peaks[1] >> 10:9d}  "
+                f"{each:8.1f}"
+            )
 
 
 def peak(source: Path, benchmark: str, frames: int, workers: int) -> int:
@@ -53,9 +60,20 @@ def peak(source: Path, benchmark: str, frames: int, workers: int) -> int:
         folder = Path(name)
         for path in source.rglob("*.*"):
             link(path, folder / path.relative_to(source), frames)
-        words = ["score", benchmark, "--gt", str(folder / "gt"), "--pred", str(folder / "pred"),
-                 "--json", str(folder / "a.json"), "--html", str(folder / "a.html"),
-                 "--workers", str(workers)]  # fmt: skip
+        words = [
+            "score",
+            benchmark,
+            "--gt",
+            str(folder / "gt"),
+            "--pred",
+            str(folder / "pred"),
+            "--json",
+            str(folder / "a.json"),
+            "--html",
+            str(folder / "a.html"),
+            "--workers",
+            str(workers),
+        ]
         done = subprocess.run(
             [sys.executable, "-c", PEAK, *words], capture_output=True, text=True, check=False
         )

@@ -121,11 +121,15 @@ def measure(
     floor = case.bytes / gigabytes / 1e6 if case.bytes else None
     digits = 4 if device == "cuda" else 3
     cells = [
-        case.name, str(threads), f"{a:.{digits}f}",
-        f"{b:.{digits}f}" if known else "none", f"{b / a:.1f}" if known else "",
-        "" if bar is None else f"{bar:g}", "" if floor is None else f"{floor:.2g}",
+        case.name,
+        str(threads),
+        f"{a:.{digits}f}",
+        f"{b:.{digits}f}" if known else "none",
+        f"{b / a:.1f}" if known else "",
+        "" if bar is None else f"{bar:g}",
+        "" if floor is None else f"{floor:.2g}",
         "" if error is None else f"{error:.1e}",
-    ]  # fmt: skip
+    ]
     return "| " + " | ".join(cells) + " |", bar is None or b / a >= bar
 
 

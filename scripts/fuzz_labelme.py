@@ -53,13 +53,27 @@ def seed_document() -> dict[str, Any]:
         ("lane", "mask", [[10, 14], [17, 19]]),
     ]
     shapes: list[dict[str, Any]] = [
-        {"label": label, "points": points, "group_id": None, "description": "occluded=1",
-         "shape_type": kind, "flags": {"crowd": False}, "mask": None}
+        {
+            "label": label,
+            "points": points,
+            "group_id": None,
+            "description": "occluded=1",
+            "shape_type": kind,
+            "flags": {"crowd": False},
+            "mask": None,
+        }
         for label, kind, points in drawn
-    ]  # fmt: skip
+    ]
     shapes[-1]["mask"] = encode_mask(mask)
-    return {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": "i.png",
-            "imageData": None, "imageHeight": SIZE[0], "imageWidth": SIZE[1]}  # fmt: skip
+    return {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": "i.png",
+        "imageData": None,
+        "imageHeight": SIZE[0],
+        "imageWidth": SIZE[1],
+    }
 
 
 def mutate(document: dict[str, Any], rng: random.Random) -> bytes:

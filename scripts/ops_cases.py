@@ -111,15 +111,18 @@ def roi_align_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
             yield Case(
                 f"roi_align {name} {text}",
                 lambda x=given, b=boxes, n=size, s=settings: ops.roi_align(x, b, n, *s),
-                theirs, bar, moved,
+                theirs,
+                bar,
+                moved,
                 lambda x=x, b=boxes, n=size, s=settings: ops.roi_align(x.double(), b, n, *s),
-            )  # fmt: skip
+            )
     x, box = features_of(16, 16, 16, device), torch.tensor([[0, 2.0, 2, 9, 9]], device=device)
     yield Case(
         "roi_align NCHW 1 box on C16 16x16 7x7, s2",
         lambda: ops.roi_align(x, box, 7, 1.0, 2),
-        vision_align(vision, x, box, 7, 1.0, 2), (1, 1),
-    )  # fmt: skip
+        vision_align(vision, x, box, 7, 1.0, 2),
+        (1, 1),
+    )
 
 
 def vision_align(
@@ -154,10 +157,22 @@ def roi_align_backward_cases(vision: ModuleType | None, device: str) -> Iterator
         moved = 4 * (x.numel() + 512 * shape[0] * 49)
         text = f"backward C256 {shape[1]}x{shape[2]}, 512 boxes 7x7, s2"
         truth = gradient(ours, x.double(), channels_last=False)
-        yield Case(f"roi_align CL {text}", gradient(ours, last(x), channels_last=True), plain,
-                   bar, moved, truth)  # fmt: skip
-        yield Case(f"roi_align NCHW {text}", gradient(ours, x, channels_last=False), plain,
-                   (None, None), moved, truth)  # fmt: skip
+        yield Case(
+            f"roi_align CL {text}",
+            gradient(ours, last(x), channels_last=True),
+            plain,
+            bar,
+            moved,
+            truth,
+        )
+        yield Case(
+            f"roi_align NCHW {text}",
+            gradient(ours, x, channels_last=False),
+            plain,
+            (None, None),
+            moved,
+            truth,
+        )
 
 
 def multi_level_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
@@ -179,9 +194,12 @@ def multi_level_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
     ):
         yield Case(
             f"multi_level_roi_align {name} C256, 4 levels of 800x1088, 1000 boxes 7x7, s2",
-            lambda f=given: ops.multi_level_roi_align(f, boxes, 7, scales, 2), theirs, bar, moved,
+            lambda f=given: ops.multi_level_roi_align(f, boxes, 7, scales, 2),
+            theirs,
+            bar,
+            moved,
             lambda: ops.multi_level_roi_align([m.double() for m in maps], boxes, 7, scales, 2),
-        )  # fmt: skip
+        )
 
 
 def roi_pool_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
@@ -197,9 +215,12 @@ def roi_pool_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
         for name, given, need in (("CL", last(x), bar), ("NCHW", x, (None, None))):
             yield Case(
                 f"roi_pool {name} C256 {shape[1]}x{shape[2]}, 512 boxes 7x7",
-                lambda x=given, b=boxes, s=scale: ops.roi_pool(x, b, 7, s), theirs, need, moved,
+                lambda x=given, b=boxes, s=scale: ops.roi_pool(x, b, 7, s),
+                theirs,
+                need,
+                moved,
                 lambda x=x, b=boxes, s=scale: ops.roi_pool(x.double(), b, 7, s),
-            )  # fmt: skip
+            )
 
 
 def position_sensitive_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
@@ -215,14 +236,20 @@ def position_sensitive_cases(vision: ModuleType | None, device: str) -> Iterator
         theirs: Call = (
             (lambda f=op, x=x, b=boxes, s=scale, n=sampling: getattr(vision.ops, f)(x, b, 7, s, *n))
             if vision
-            else (lambda f=op, x=x, b=boxes, s=scale, n=sampling: getattr(reference, f)(
-                x, b, s, 7, 7, *n))
-        )  # fmt: skip
+            else (
+                lambda f=op, x=x, b=boxes, s=scale, n=sampling: getattr(reference, f)(
+                    x, b, s, 7, 7, *n
+                )
+            )
+        )
         yield Case(
             f"{op} NCHW C490 {shape[1]}x{shape[2]}, 512 boxes 7x7",
-            lambda f=ours, x=x, b=boxes, s=scale, n=sampling: f(x, b, 7, s, *n), theirs, bar, 0,
+            lambda f=ours, x=x, b=boxes, s=scale, n=sampling: f(x, b, 7, s, *n),
+            theirs,
+            bar,
+            0,
             lambda f=ours, x=x, b=boxes, s=scale, n=sampling: f(x.double(), b, 7, s, *n),
-        )  # fmt: skip
+        )
 
 
 def rezoom_cases(_: ModuleType | None, device: str) -> Iterator[Case]:
@@ -251,12 +278,30 @@ def rezoom_cases(_: ModuleType | None, device: str) -> Iterator[Case]:
     moved = 4 * (468 * 9 * 256 * 2)
     text = "C256 48x156, 468 cells x 9 points"
     last_x = last(x)
-    yield Case(f"rezoom CL {text}", lambda: ops.rezoom(last_x, boxes), lambda: sample(x, grid),
-               (1.5, 1.2), moved, lambda: ops.rezoom(x.double(), boxes))  # fmt: skip
-    yield Case(f"rezoom NCHW {text}", lambda: ops.rezoom(x, boxes), lambda: sample(x, grid),
-               (None, None), moved, lambda: ops.rezoom(x.double(), boxes))  # fmt: skip
-    yield Case(f"rezoom CL backward (features, boxes) {text}", both(ops.rezoom, last_x, boxes),
-               both(sample, x, grid), (6, 4), 0, both(ops.rezoom, x.double(), boxes))  # fmt: skip
+    yield Case(
+        f"rezoom CL {text}",
+        lambda: ops.rezoom(last_x, boxes),
+        lambda: sample(x, grid),
+        (1.5, 1.2),
+        moved,
+        lambda: ops.rezoom(x.double(), boxes),
+    )
+    yield Case(
+        f"rezoom NCHW {text}",
+        lambda: ops.rezoom(x, boxes),
+        lambda: sample(x, grid),
+        (None, None),
+        moved,
+        lambda: ops.rezoom(x.double(), boxes),
+    )
+    yield Case(
+        f"rezoom CL backward (features, boxes) {text}",
+        both(ops.rezoom, last_x, boxes),
+        both(sample, x, grid),
+        (6, 4),
+        0,
+        both(ops.rezoom, x.double(), boxes),
+    )
 
 
 FAMILIES = (

@@ -13,9 +13,11 @@ import perception.ops as ops
 from perception.ops import reference
 
 OVERLAPS: list[tuple[str, Bar]] = [
-    ("box_iou", (8, 5)), ("generalized_box_iou", (15, 5)), ("distance_box_iou", (15, 5)),
+    ("box_iou", (8, 5)),
+    ("generalized_box_iou", (15, 5)),
+    ("distance_box_iou", (15, 5)),
     ("complete_box_iou", (8, 5)),
-]  # fmt: skip
+]
 
 
 def detections(count: int, device: str) -> tuple[Tensor, Tensor]:
@@ -26,10 +28,12 @@ def detections(count: int, device: str) -> tuple[Tensor, Tensor]:
     extent = torch.rand(60, 2, generator=rng) * 100 + 20
     near = torch.randint(60, (many,), generator=rng)
     jitter = torch.randn(2, many, 2, generator=rng) * 0.15
-    centre = torch.cat([place[near] + jitter[0] * extent[near],
-                        torch.rand(count - many, 2, generator=rng) * image])  # fmt: skip
-    size = torch.cat([extent[near] * jitter[1].exp(),
-                      torch.rand(count - many, 2, generator=rng) * 60 + 10])  # fmt: skip
+    centre = torch.cat(
+        [place[near] + jitter[0] * extent[near], torch.rand(count - many, 2, generator=rng) * image]
+    )
+    size = torch.cat(
+        [extent[near] * jitter[1].exp(), torch.rand(count - many, 2, generator=rng) * 60 + 10]
+    )
     boxes = torch.cat([centre - size / 2, centre + size / 2], dim=1)
     return boxes.to(device), torch.rand(count, generator=rng).to(device)
 
@@ -50,8 +54,9 @@ def nms_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
     ]  # fmt: skip
     for count, threshold, bar in rows:
         boxes, scores = detections(count, device)
-        yield nms_case(f"nms {count} detector-like, {threshold}", vision, boxes, scores, threshold,
-                       bar)  # fmt: skip
+        yield nms_case(
+            f"nms {count} detector-like, {threshold}", vision, boxes, scores, threshold, bar
+        )
     yield nms_case("nms 20000 clutter, 0.5", vision, *clutter(20000, device), 0.5, (25, 15))
 
 
@@ -59,8 +64,12 @@ def nms_case(
     name: str, vision: ModuleType | None, boxes: Tensor, scores: Tensor, threshold: float, bar: Bar
 ) -> Case:
     theirs = vision.ops.nms if vision is not None else reference.nms
-    return Case(name, lambda: ops.nms(boxes, scores, threshold),
-                lambda: theirs(boxes, scores, threshold), bar)  # fmt: skip
+    return Case(
+        name,
+        lambda: ops.nms(boxes, scores, threshold),
+        lambda: theirs(boxes, scores, threshold),
+        bar,
+    )
 
 
 def batched_nms_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
@@ -72,8 +81,9 @@ def batched_nms_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
         yield Case(
             f"batched_nms {count}, 8 classes, 0.5",
             lambda b=boxes, s=scores, i=idxs: ops.batched_nms(b, s, i, 0.5),
-            lambda b=boxes, s=scores, i=idxs: theirs(b, s, i, 0.5), bar,
-        )  # fmt: skip
+            lambda b=boxes, s=scores, i=idxs: theirs(b, s, i, 0.5),
+            bar,
+        )
 
 
 def gpu_suppression_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
@@ -86,7 +96,7 @@ def gpu_suppression_cases(vision: ModuleType | None, device: str) -> Iterator[Ca
         f"nms 100000 detector-like, 0.5, max_output=1000 beside {'their' if vision else 'our'} nms",
         lambda: ops.nms(boxes, scores, 0.5, max_output=1000),
         lambda: theirs(boxes, scores, 0.5),
-    )  # fmt: skip
+    )
     few, few_scores = detections(2000, device)
     for method in ("gaussian", "hard"):
         yield Case(
@@ -98,10 +108,8 @@ def gpu_suppression_cases(vision: ModuleType | None, device: str) -> Iterator[Ca
     yield Case(
         f"box_voting {len(kept)} of 2000 beside a copy to the CPU and box_voting there",
         lambda: ops.box_voting(few[kept], few_scores[kept], few, few_scores),
-        lambda: ops.box_voting(
-            *(x.cpu() for x in (few[kept], few_scores[kept], few, few_scores))
-        ),
-    )  # fmt: skip
+        lambda: ops.box_voting(*(x.cpu() for x in (few[kept], few_scores[kept], few, few_scores))),
+    )
 
 
 def overlap_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
@@ -111,9 +119,14 @@ def overlap_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
         ours = getattr(ops, name)
         eps = (1e-7,) if name.startswith(("distance", "complete")) else ()
         plain = getattr(vision.ops if vision is not None else reference, name)
-        yield Case(f"{name} 1000x1000", lambda f=ours: f(a, b),
-                   lambda f=plain, eps=eps: f(a, b, *eps), bar, moved,
-                   lambda f=ours: f(a.double(), b.double()))  # fmt: skip
+        yield Case(
+            f"{name} 1000x1000",
+            lambda f=ours: f(a, b),
+            lambda f=plain, eps=eps: f(a, b, *eps),
+            bar,
+            moved,
+            lambda f=ours: f(a.double(), b.double()),
+        )
     yield rotated_case(vision, a, b, device)
 
 
@@ -149,12 +162,18 @@ def deform_conv_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
     last = (x.contiguous(memory_format=torch.channels_last), *given[1:])
     text = "v2 256->256 64x64 3x3"
     bars: list[tuple[str, tuple[Tensor, ...], Bar]] = [
-        ("NCHW", given, (4.5, 2.8)), ("CL", last, (None, None)),
-    ]  # fmt: skip
+        ("NCHW", given, (4.5, 2.8)),
+        ("CL", last, (None, None)),
+    ]
     for layout, tensors, bar in bars:
-        yield Case(f"deform_conv2d {layout} {text}", lambda t=tensors: ours(*t),
-                   lambda: theirs(*given), bar, 0,
-                   lambda: ours(*(t.double() for t in given)))  # fmt: skip
+        yield Case(
+            f"deform_conv2d {layout} {text}",
+            lambda t=tensors: ours(*t),
+            lambda: theirs(*given),
+            bar,
+            0,
+            lambda: ours(*(t.double() for t in given)),
+        )
 
     def gradients(f: Call, *tensors: Tensor) -> Call:
         leaves = [t.detach().requires_grad_() for t in tensors]
@@ -162,11 +181,14 @@ def deform_conv_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
         upper = torch.ones_like(out)
         return lambda: torch.autograd.grad(out, leaves, upper, retain_graph=True)[0]
 
-    yield Case(f"deform_conv2d NCHW {text}, backward, all gradients", gradients(ours, *given),
-               gradients(theirs, *given), (8, 5), 0,
-               gradients(ours, *(t.double() for t in given)))  # fmt: skip
+    yield Case(
+        f"deform_conv2d NCHW {text}, backward, all gradients",
+        gradients(ours, *given),
+        gradients(theirs, *given),
+        (8, 5),
+        0,
+        gradients(ours, *(t.double() for t in given)),
+    )
 
 
-FAMILIES = (
-    nms_cases, batched_nms_cases, gpu_suppression_cases, overlap_cases, deform_conv_cases,
-)  # fmt: skip
+FAMILIES = (nms_cases, batched_nms_cases, gpu_suppression_cases, overlap_cases, deform_conv_cases)

@@ -38,10 +38,12 @@ def align_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
                 yield Case(
                     f"roi_align {layout} {str(dtype)[6:]} {name}",
                     lambda x=given, b=boxes, n=bins, s=scale: ops.roi_align(x, b, n, s, 2),
-                    theirs, bytes=moved,
+                    theirs,
+                    bytes=moved,
                     truth=lambda x=given, b=boxes, n=bins, s=scale: ops.roi_align(
-                        x.double(), b, n, s, 2),
-                )  # fmt: skip
+                        x.double(), b, n, s, 2
+                    ),
+                )
 
 
 def yardstick(
@@ -67,10 +69,12 @@ def pyramid_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
         upper = torch.ones_like(ours)
         theirs = pyramid_yardstick(vision, others, boxes, scales)
         name = f"{str(dtype)[6:]} C256, 4 levels of 800x1088, 1000 boxes 7x7"
-        yield Case(f"multi_level_roi_align CL {name}",
-                   lambda m=maps: ops.multi_level_roi_align(m, boxes, 7, scales, 2),
-                   lambda m=others: pyramid_yardstick(vision, m, boxes, scales),
-                   bytes=size * moved)  # fmt: skip
+        yield Case(
+            f"multi_level_roi_align CL {name}",
+            lambda m=maps: ops.multi_level_roi_align(m, boxes, 7, scales, 2),
+            lambda m=others: pyramid_yardstick(vision, m, boxes, scales),
+            bytes=size * moved,
+        )
         for deterministic in (False, True):
             yield Case(
                 f"multi_level_roi_align CL {name}, backward"
@@ -78,7 +82,7 @@ def pyramid_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
                 gradient(ours, maps, upper, deterministic=deterministic),
                 gradient(theirs, others, torch.ones_like(theirs), deterministic=False),
                 bytes=size * moved,
-            )  # fmt: skip
+            )
 
 
 def pyramid_yardstick(
@@ -110,9 +114,11 @@ def captured_nms_cases(vision: ModuleType | None, device: str) -> Iterator[Case]
 
     boxes, scores = detections(100_000, device)
     theirs = vision.ops.nms if vision is not None else reference.nms
-    yield Case("nms 100000 detector-like, 0.5, max_output=2000",
-               lambda: ops.nms(boxes, scores, 0.5, max_output=2000)[0],
-               lambda: theirs(boxes, scores, 0.5))  # fmt: skip
+    yield Case(
+        "nms 100000 detector-like, 0.5, max_output=2000",
+        lambda: ops.nms(boxes, scores, 0.5, max_output=2000)[0],
+        lambda: theirs(boxes, scores, 0.5),
+    )
 
 
 def deform_conv_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
@@ -130,10 +136,12 @@ def deform_conv_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
                 given[0] = last(given[0])
             name = f"deform_conv2d {layout} {str(dtype)[6:]} v2 8x256->256 64x64 3x3"
             yield Case(
-                name, lambda g=given: deform(ops.deform_conv2d, g),
-                lambda g=others: deform_yardstick(vision, g), bytes=2 * size * 8 * 64**2 * 9 * 256,
+                name,
+                lambda g=given: deform(ops.deform_conv2d, g),
+                lambda g=others: deform_yardstick(vision, g),
+                bytes=2 * size * 8 * 64**2 * 9 * 256,
                 truth=lambda: deform(ops.deform_conv2d, [each.double() for each in plain]),
-            )  # fmt: skip
+            )
             yield from deform_backward_cases(vision, name, given, others)
 
 

@@ -10,12 +10,23 @@ from perception.cli import main
 from perception.training.config import compose_config
 
 TINY = (
-    "encoder.width=0.35", "encoder.output_stride=32", "head.semantic.width=16",
-    "head.semantic.skips={s8: 8}", "head.semantic.rates=[2]", "head.boxes.hidden=16",
-    "head.boxes.refine_hidden=16", "augment=wide", "augment.size=[64,208]",
-    "data.sets.synthetic.batch_size=2", "trainer.workers=0", "trainer.log_every=1",
-    "trainer.report=false", "trainer.threads=1", "trainer.accelerator=cpu", "steps=4",
-)  # fmt: skip
+    "encoder.width=0.35",
+    "encoder.output_stride=32",
+    "head.semantic.width=16",
+    "head.semantic.skips={s8: 8}",
+    "head.semantic.rates=[2]",
+    "head.boxes.hidden=16",
+    "head.boxes.refine_hidden=16",
+    "augment=wide",
+    "augment.size=[64,208]",
+    "data.sets.synthetic.batch_size=2",
+    "trainer.workers=0",
+    "trainer.log_every=1",
+    "trainer.report=false",
+    "trainer.threads=1",
+    "trainer.accelerator=cpu",
+    "steps=4",
+)
 
 
 @pytest.fixture(scope="session")

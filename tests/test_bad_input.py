@@ -139,19 +139,30 @@ def test_a_folder_that_cannot_be_written_is_named(words, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "code", "message"),
     [
-        ("data.sets.synthetic.boxes=[car,tram]", 1, "synthetic/dataset.yaml: boxes: found no class "
-         "tram, expected one of car, pedestrian, cyclist"),
+        (
+            "data.sets.synthetic.boxes=[car,tram]",
+            1,
+            "synthetic/dataset.yaml: boxes: found no class "
+            "tram, expected one of car, pedestrian, cyclist",
+        ),
         ("+data.sets.synthetic.merge=nothing", 1, "merges/nothing.yaml: found no such file"),
-        ("data.sets.synthetic.batch_sizes=2", 2, "synthetic.batch_sizes: found an unknown "
-         "configuration key, expected data.sets.synthetic.batch_size"),
+        (
+            "data.sets.synthetic.batch_sizes=2",
+            2,
+            "synthetic.batch_sizes: found an unknown "
+            "configuration key, expected data.sets.synthetic.batch_size",
+        ),
         ("data.sets.synthetic.merge=two", 2, "expected +data.sets.synthetic.merge=..."),
         ("data.sets.synthetic.root=nowhere", 1, "nowhere"),
         ("data.sets.synthetic.batch_size=two", 1, "data.sets.synthetic.batch_size: found two"),
         ("trainer.log_every=0", 1, "trainer.log_every: found 0, expected a whole number from 1"),
         ("steps=1.5", 1, "steps: found 1.5, expected a whole number from 1"),
         ("optimizer.lr=fast", 1, "optimizer.lr: found fast, expected a number from 0"),
-        ("+encoder.depth=5", 1, "encoder: found MobileNetV2.__init__() got an unexpected keyword "
-         "argument 'depth'"),
+        (
+            "+encoder.depth=5",
+            1,
+            "encoder: found MobileNetV2.__init__() got an unexpected keyword argument 'depth'",
+        ),
         ("encoder.output_stride=7", 1, "encoder.output_stride: found 7"),
         ("trainer.accelerator=gpus", 1, "trainer: found "),
         ("trainer.precision=8", 1, "trainer: found "),
@@ -159,7 +170,7 @@ def test_a_folder_that_cannot_be_written_is_named(words, tmp_path, capsys):
         ("initialize=nothing.safetensors", 1, "nothing.safetensors: found no such file"),
         ("encoder.weights=nothing.pth", 1, "nothing.pth: found no such file"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_setting_is_named(words, override, code, message, capsys):
     line = refused(capsys, ["train", *words(override)], code)
 
@@ -182,9 +193,7 @@ def test_a_checkpoint_of_another_architecture_is_named(run, streets, tmp_path, c
     before = (run / "last.pt").read_bytes()
 
     for name in ("last.pt", "model.safetensors"):
-        line = refused(
-            capsys, ["train", *wider, "encoder.width=0.5", f"initialize={run / name}"]
-        )  # fmt: skip
+        line = refused(capsys, ["train", *wider, "encoder.width=0.5", f"initialize={run / name}"])
         assert f"{run / name}: found" in line
         assert "instead of" in line
     line = refused(capsys, ["train", f"resume={run}", "steps=2", "encoder.width=0.5"])

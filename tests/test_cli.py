@@ -40,9 +40,8 @@ def test_ctrl_c_is_one_line_and_leaves_no_process_behind(tmp_path, workers):
     words = ["synthesize", str(tmp_path), "--frames", "5000", "--size", "208x64"]
     command = [sys.executable, "-m", "perception", *words, "--workers", str(workers)]
     running = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=_hear_ctrl_c,
-    )  # fmt: skip
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_hear_ctrl_c
+    )
     while not any(tmp_path.rglob("*.png")):
         assert running.poll() is None
         time.sleep(0.05)

@@ -56,9 +56,12 @@ def _started(tmp_path: Path, main: str, **environment: str) -> subprocess.Popen[
     guard = "\nif __name__ == '__main__':\n"
     script.write_text(POOL + guard + "".join(f"    {line}\n" for line in main.splitlines()))
     return subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-    )  # fmt: skip
+    )
 
 
 def _ran(tmp_path: Path, main: str, **environment: str) -> tuple[list[str], str, int]:
@@ -125,8 +128,11 @@ def test_pages_that_were_freed_are_not_asked_for_again(keep: bool) -> None:
         "print(faults() - before)"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
 
     assert (int(ran.stdout) < 4000) == keep

@@ -54,14 +54,18 @@ def attributes_of(shape: Shape) -> tuple[Attributes, list[Problem]]:
             truncation = value
         else:
             expected = "0, 1, 2 or 3" if name == "occluded" else "0 to 1"
-            problems.append(Problem(
-                "bad_attribute", f"found {name}={text[:40]}, expected {expected}; it is ignored"
-            ))  # fmt: skip
+            problems.append(
+                Problem(
+                    "bad_attribute", f"found {name}={text[:40]}, expected {expected}; it is ignored"
+                )
+            )
     return Attributes(
-        ignore=not flags.isdisjoint(IGNORE_FLAGS), crowd=not flags.isdisjoint(CROWD_FLAGS),
-        occlusion=occlusion, truncation=truncation,
+        ignore=not flags.isdisjoint(IGNORE_FLAGS),
+        crowd=not flags.isdisjoint(CROWD_FLAGS),
+        occlusion=occlusion,
+        truncation=truncation,
         truncated=not flags.isdisjoint(TRUNCATION_FLAGS),
-    ), problems  # fmt: skip
+    ), problems
 
 
 def describe(truncation: float | None, occlusion: int | None) -> str:

@@ -33,14 +33,15 @@ class Audit:
 
 
 def audit_folder(
-    src: Path, settings: Settings, *, workers: int = 1,
+    src: Path,
+    settings: Settings,
+    *,
+    workers: int = 1,
     progress: Callable[[Iterable[FileFacts], int], Iterable[FileFacts]] = lambda done, _: done,
-) -> Audit:  # fmt: skip
+) -> Audit:
     """Reads every annotation below `src` as converting would, and more."""
     items = labelme_source.find(src, settings)
-    facts = tuple(
-        progress(map_in_order(partial(inspect, settings), items, workers), len(items))
-    )  # fmt: skip
+    facts = tuple(progress(map_in_order(partial(inspect, settings), items, workers), len(items)))
     findings = [finding for one in facts for finding in one.findings]
     findings += _clashes(items, settings)
     findings += _spellings(facts, settings.table)
@@ -53,8 +54,7 @@ def audit_folder(
 
 def _order(finding: Finding) -> tuple[int, str, int, str, str]:
     shape = -1 if finding.shape is None else finding.shape
-    return (SEVERITIES.index(finding.severity), finding.file, shape, finding.reason,
-            finding.detail)  # fmt: skip
+    return (SEVERITIES.index(finding.severity), finding.file, shape, finding.reason, finding.detail)
 
 
 def _clashes(items: list[Item], settings: Settings) -> Iterator[Finding]:
@@ -63,9 +63,12 @@ def _clashes(items: list[Item], settings: Settings) -> Iterator[Finding]:
         for job in plan(items, formats.target(name), settings):
             if job.clash is not None:
                 yield Finding(
-                    "error", "duplicate_name", f"{job.clash} would also be {job.name} in {name}; "
-                    "rename one, or convert with --renumber", job.item.file,
-                )  # fmt: skip
+                    "error",
+                    "duplicate_name",
+                    f"{job.clash} would also be {job.name} in {name}; "
+                    "rename one, or convert with --renumber",
+                    job.item.file,
+                )
 
 
 def _spellings(facts: Iterable[FileFacts], table: LabelTable) -> Iterator[Finding]:
@@ -118,9 +121,11 @@ def _low_boxes(facts: Iterable[FileFacts]) -> Iterator[Finding]:
     for name, count in sorted(low.items()):
         if count:
             yield Finding(
-                "warn", "low_boxes", f"{name}: {count} of {total[name]} boxes are lower than "
+                "warn",
+                "low_boxes",
+                f"{name}: {count} of {total[name]} boxes are lower than "
                 f"{LOW_BOX:.0f} pixels; KITTI evaluates none of them",
-            )  # fmt: skip
+            )
 
 
 def _facts(facts: tuple[FileFacts, ...]) -> Iterator[Finding]:
@@ -132,10 +137,12 @@ def _facts(facts: tuple[FileFacts, ...]) -> Iterator[Finding]:
         rows = Counter(values).most_common()
         return Finding("info", name, ", ".join(f"{value}: {count}" for value, count in rows))
 
-    yield counted("labels", (k for one in readable for k, n in one.labels.items()
-                             for _ in range(n)))  # fmt: skip
-    yield counted("shape_types", (k for one in readable for k, n in one.types.items()
-                                  for _ in range(n)))  # fmt: skip
+    yield counted(
+        "labels", (k for one in readable for k, n in one.labels.items() for _ in range(n))
+    )
+    yield counted(
+        "shape_types", (k for one in readable for k, n in one.types.items() for _ in range(n))
+    )
     yield counted("image_sizes", (f"{one.size[1]}x{one.size[0]}" for one in readable if one.size))
     yield counted("versions", (one.version for one in readable))
     shapes = sum(one.shapes for one in readable)

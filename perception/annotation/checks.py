@@ -89,14 +89,19 @@ def _inspect_frame(
         warnings.append(Problem("image_elsewhere", f"its image stands in {image.path.parent}"))
     content = frame.extra["labelme"]
     return FileFacts(
-        item.file, _findings(item.file, problems, warnings) + _unchecked(item.file, shapes), True,
-        version=str(content.get("version") or "none")[:20], image=image.path,
-        pixels=hashlib.sha256(image.read().tobytes()).hexdigest(), size=image.size,
+        item.file,
+        _findings(item.file, problems, warnings) + _unchecked(item.file, shapes),
+        True,
+        version=str(content.get("version") or "none")[:20],
+        image=image.path,
+        pixels=hashlib.sha256(image.read().tobytes()).hexdigest(),
+        size=image.size,
         labels=Counter(shape.label for shape in shapes),
-        types=Counter(shape.type for shape in shapes), shapes=len(shapes),
+        types=Counter(shape.type for shape in shapes),
+        shapes=len(shapes),
         flagged=sum(any(shape.flags.values()) for shape in shapes),
         box_heights=tuple(_heights(scene)),
-    )  # fmt: skip
+    )
 
 
 def _findings(file: str, problems: list[Problem], warnings: Any) -> tuple[Finding, ...]:
@@ -158,8 +163,15 @@ def shape_key(shape: Shape) -> tuple[Any, ...]:
     """Equal for shapes that are drawn the same and mean the same."""
     mask = b"" if shape.mask is None else shape.mask.tobytes()
     flags = tuple(sorted(shape.flags.items()))
-    return (shape.label, shape.type, shape.points.tobytes(), shape.group_id, flags,
-            shape.description, mask)  # fmt: skip
+    return (
+        shape.label,
+        shape.type,
+        shape.points.tobytes(),
+        shape.group_id,
+        flags,
+        shape.description,
+        mask,
+    )
 
 
 def _near_duplicates(drawn: list[Drawn]) -> Iterator[Problem]:
@@ -200,11 +212,16 @@ def _area(shape: Shape) -> float:
 
 def _unchecked(file: str, shapes: tuple[Shape, ...]) -> tuple[Finding, ...]:
     return tuple(
-        Finding("info", "unchecked", f"{len(shape.points):,} points: not tested for "
-                "self-intersection", file, index)
+        Finding(
+            "info",
+            "unchecked",
+            f"{len(shape.points):,} points: not tested for self-intersection",
+            file,
+            index,
+        )
         for index, shape in enumerate(shapes)
         if shape.type == "polygon" and len(shape.points) > MAX_CROSSING_POINTS
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------------------- frames, groups
@@ -220,9 +237,10 @@ def _frame_warnings(scene: Scene) -> Iterator[Problem]:
         rows = np.flatnonzero(shape_mask(item.shape, scene.size).any(1))
         if len(rows) and rows[0] < limit:
             yield Problem(
-                "road_in_sky", f"{item.shape.label} reaches row {rows[0]}, above the upper third",
+                "road_in_sky",
+                f"{item.shape.label} reaches row {rows[0]}, above the upper third",
                 item.index,
-            )  # fmt: skip
+            )
 
 
 def _group_warnings(scene: Scene) -> Iterator[Problem]:
@@ -236,9 +254,10 @@ def _group_warnings(scene: Scene) -> Iterator[Problem]:
             yield Problem("group_of_one", f"group_id {group} is used once", members[0].index)
         elif len(names) > 1:
             yield Problem(
-                "group_of_labels", f"group_id {group} joins {', '.join(names)}; they stay two "
-                "objects", members[0].index,
-            )  # fmt: skip
+                "group_of_labels",
+                f"group_id {group} joins {', '.join(names)}; they stay two objects",
+                members[0].index,
+            )
 
 
 def _heights(scene: Scene) -> Iterator[tuple[str, float]]:

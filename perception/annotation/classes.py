@@ -20,8 +20,17 @@ from perception.files import packaged, read_json, read_yaml
 from perception.labels import LabelScheme, load_scheme
 
 ROAD = ("road", "lane", "nonroad", "ignore")
-KITTI = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc",
-         "DontCare")  # fmt: skip
+KITTI = (
+    "Car",
+    "Van",
+    "Truck",
+    "Pedestrian",
+    "Person_sitting",
+    "Cyclist",
+    "Tram",
+    "Misc",
+    "DontCare",
+)
 
 
 @dataclass(frozen=True)
@@ -155,8 +164,11 @@ def _meaning(path: Path, label: str, row: Any, default: LabelTable) -> Meaning:
         like = row["as"]
         if not isinstance(like, str) or normalise(like) not in default.meanings:
             near = default.suggest(like) if isinstance(like, str) else None
-            hint = f"a label of the default table (did you mean {near}?)" if near else (
-                "a label of the default table")  # fmt: skip
+            hint = (
+                f"a label of the default table (did you mean {near}?)"
+                if near
+                else ("a label of the default table")
+            )
             raise _wrong(path, f"{where}.as", like, hint)
         meaning = default.meanings[normalise(like)]
         if len(row) == 1:
@@ -164,8 +176,10 @@ def _meaning(path: Path, label: str, row: Any, default: LabelTable) -> Meaning:
         meaning = replace(meaning, name=normalise(label))
     changes = {key: value for key, value in row.items() if key != "as"}
     allowed: dict[str, tuple[Any, ...]] = {
-        "road": ROAD, "kitti": (*KITTI, None), "cityscapes": tuple(city_scheme().by_name),
-    }  # fmt: skip
+        "road": ROAD,
+        "kitti": (*KITTI, None),
+        "cityscapes": tuple(city_scheme().by_name),
+    }
     for key, value in changes.items():
         if key == "priority":
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
@@ -178,6 +192,5 @@ def _meaning(path: Path, label: str, row: Any, default: LabelTable) -> Meaning:
 
 def _wrong(path: Path, key: str, found: object, expected: str) -> UsageError:
     return UsageError(
-        f"{path}: {key}" if key else path, found=repr(found)[:200], expected=expected,
-        do="Correct the label map.",
-    )  # fmt: skip
+        f"{path}: {key}" if key else path, repr(found)[:200], expected, "Correct the label map."
+    )

@@ -41,10 +41,16 @@ class Job:
 
 
 def convert_folder(
-    source_name: str, target_name: str, src: Path, out: Path, settings: Settings, *,
-    workers: int = 1, options: dict[str, Any] | None = None,
+    source_name: str,
+    target_name: str,
+    src: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    workers: int = 1,
+    options: dict[str, Any] | None = None,
     progress: Callable[[Iterable[FileResult], int], Iterable[FileResult]] = lambda done, _: done,
-) -> Report:  # fmt: skip
+) -> Report:
     """Converts everything below `src` into `out` and writes `out/report.json`.
 
     Args:
@@ -109,10 +115,13 @@ def _run(source_name: str, target_name: str, out: Path, settings: Settings, job:
     source, target = formats.source(source_name), formats.target(target_name)
     problems: list[Problem] = []
     if job.clash is not None:
-        problems.append(Problem(
-            "duplicate_name", f"{job.clash} would also be {job.name}; rename one, or give "
-            "--renumber", error=True,
-        ))  # fmt: skip
+        problems.append(
+            Problem(
+                "duplicate_name",
+                f"{job.clash} would also be {job.name}; rename one, or give --renumber",
+                error=True,
+            )
+        )
     try:
         sample = source.read(job.item, settings)
         return _write(sample, target, out, settings, job, problems)
@@ -131,9 +140,8 @@ def _run(source_name: str, target_name: str, out: Path, settings: Settings, job:
 
 
 def _write(
-    sample: Sample, target: Target, out: Path, settings: Settings, job: Job,
-    problems: list[Problem],
-) -> FileResult:  # fmt: skip
+    sample: Sample, target: Target, out: Path, settings: Settings, job: Job, problems: list[Problem]
+) -> FileResult:
     problems += sample.problems
     frame = sample.frame
     if frame is None:
@@ -141,9 +149,13 @@ def _write(
     scene = Scene(frame.image.size, (), len(frame.shapes or ()))
     if target.drawn:
         scene, found = compose(
-            frame.shapes or (), frame.image.size, settings.table, unknown=settings.unknown,
-            order=settings.painter_order, matters=target.matters,
-        )  # fmt: skip
+            frame.shapes or (),
+            frame.image.size,
+            settings.table,
+            unknown=settings.unknown,
+            order=settings.painter_order,
+            matters=target.matters,
+        )
         problems += found
     if any(problem.error for problem in problems):
         return FileResult(job.item.file, job.name, problems=tuple(problems))
@@ -170,9 +182,11 @@ def map_in_order(run: Callable[[In], Out], jobs: list[In], workers: int) -> Iter
             yield from pool.map(run, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
         except BrokenProcessPool:
             raise PerceptionError(
-                "workers", found="a worker process that died", expected="enough memory",
-                do="Run it again with --overwrite and fewer --workers; finished files are kept.",
-            ) from None  # fmt: skip
+                "workers",
+                "a worker process that died",
+                "enough memory",
+                "Run it again with --overwrite and fewer --workers; finished files are kept.",
+            ) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -183,13 +197,17 @@ def _check_folders(src: Path, out: Path, target: Target) -> None:
     real_src, real_out = Path(os.path.realpath(src)), Path(os.path.realpath(out))
     if real_src.is_dir() and (real_out == real_src or real_src in real_out.parents):
         raise UsageError(
-            out, found="an output folder inside the source", expected="another folder",
-            do="Choose an output folder beside the source.",
-        )  # fmt: skip
+            out,
+            "an output folder inside the source",
+            "another folder",
+            "Choose an output folder beside the source.",
+        )
     if real_out in real_src.parents:
         first = real_src.relative_to(real_out).parts[0]
         if first in target.folders or "" in target.folders:
             raise UsageError(
-                out, found=f"the source in its subfolder {first}, which is written to",
-                expected="another folder", do="Choose another output folder.",
-            )  # fmt: skip
+                out,
+                f"the source in its subfolder {first}, which is written to",
+                "another folder",
+                "Choose another output folder.",
+            )

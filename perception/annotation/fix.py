@@ -48,9 +48,7 @@ def fix_folder(audit: Audit, out: Path) -> FixSummary:
     for item in audit.items:
         facts = by_file[item.file]
         if facts.image is not None and facts.image.is_relative_to(item.root):
-            write_if_changed(
-                out / facts.image.relative_to(item.root), read_file(facts.image)
-            )  # fmt: skip
+            write_if_changed(out / facts.image.relative_to(item.root), read_file(facts.image))
         if not facts.readable or facts.size is None:
             try:
                 write_if_changed(out / item.file, item.path.read_bytes())
@@ -64,9 +62,12 @@ def fix_folder(audit: Audit, out: Path) -> FixSummary:
         data = item.path.read_bytes() if same else labelme.encode(Document(content))
         write_if_changed(out / item.file, data)
         total = FixSummary(
-            total.files + 1, total.changed + (not same), total.clipped + done.clipped,
-            total.points + done.points, total.shapes + done.shapes,
-        )  # fmt: skip
+            total.files + 1,
+            total.changed + (not same),
+            total.clipped + done.clipped,
+            total.points + done.points,
+            total.shapes + done.shapes,
+        )
     return total
 
 

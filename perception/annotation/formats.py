@@ -7,8 +7,14 @@ import importlib
 from perception.annotation.interfaces import Source, Target
 
 SOURCES = (
-    "labelme", "kitti_road", "kitti_object", "cityscapes", "camvid", "bdd100k", "open_images",
-)  # fmt: skip
+    "labelme",
+    "kitti_road",
+    "kitti_object",
+    "cityscapes",
+    "camvid",
+    "bdd100k",
+    "open_images",
+)
 TARGETS = ("labelme", "kitti_road", "kitti_object", "cityscapes", "coco", "yolo")
 
 

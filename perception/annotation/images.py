@@ -82,16 +82,19 @@ def find_image(
             outside = outside or not other_name
         elif _is_file(candidate):
             if other_name:
-                problems.append(Problem(
-                    "image_path_fallback", f"imagePath is {name[:200]!r}, used {candidate.name!r}"
-                ))  # fmt: skip
+                problems.append(
+                    Problem(
+                        "image_path_fallback",
+                        f"imagePath is {name[:200]!r}, used {candidate.name!r}",
+                    )
+                )
             image, found = decode_image(read_file(candidate), declared, candidate.suffix)
             return replace(image, path=candidate), problems + found
     if outside:
         raise RefusedError(
-            "path_outside", f"imagePath {name[:200]!r} leads out of the folder; "
-            "give --allow-outside to follow it",
-        )  # fmt: skip
+            "path_outside",
+            f"imagePath {name[:200]!r} leads out of the folder; give --allow-outside to follow it",
+        )
     raise RefusedError(
         "image_missing", f"imagePath {name[:200]!r}: no such file, nor one of its name beside it"
     )
@@ -152,9 +155,9 @@ def decode_image(
         raise _too_large(str(error)) from None
     except Exception as error:  # Pillow raises many kinds on damaged images
         raise RefusedError(
-            "image_unreadable", f"found no whole image ({type(error).__name__}), expected PNG or "
-            "JPEG; copy it again",
-        ) from None  # fmt: skip
+            "image_unreadable",
+            f"found no whole image ({type(error).__name__}), expected PNG or JPEG; copy it again",
+        ) from None
 
 
 def encode_png(pixels: NDArray[Any]) -> bytes:
@@ -192,9 +195,11 @@ def _candidates(name: str, folder: Path) -> list[tuple[Path, bool]]:
 
 
 def _spellings(name: str) -> list[str]:
-    return list(dict.fromkeys(
-        [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
-    ))  # fmt: skip
+    return list(
+        dict.fromkeys(
+            [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
+        )
+    )
 
 
 def _is_file(path: Path) -> bool:
@@ -250,9 +255,12 @@ def _checked(
                 f"the annotation says {_text(declared[1])}x{_text(declared[0])}, the image has "
                 f"{upright[1]}x{upright[0]}; label it again or restore the image",
             )
-        problems.append(Problem(
-            "exif_ignored", f"labelled as stored ({stored[1]}x{stored[0]}), EXIF turns the image"
-        ))  # fmt: skip
+        problems.append(
+            Problem(
+                "exif_ignored",
+                f"labelled as stored ({stored[1]}x{stored[0]}), EXIF turns the image",
+            )
+        )
         size = stored
     else:
         size = upright
@@ -277,10 +285,10 @@ def _orientation(image: PIL.Image.Image) -> int:
 
 def _fits(declared: tuple[Any, Any], size: tuple[int, int]) -> bool:
     return all(
-        said is None or (not isinstance(said, bool) and isinstance(said, (int, float)) and
-                         said == real)
+        said is None
+        or (not isinstance(said, bool) and isinstance(said, (int, float)) and said == real)
         for said, real in zip(declared, size, strict=True)
-    )  # fmt: skip
+    )
 
 
 def _unusual_mode(image: PIL.Image.Image, data: bytes) -> str | None:

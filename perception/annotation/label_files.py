@@ -72,10 +72,20 @@ def labelme_words(program: str, folder: Path, scheme: str) -> list[str]:
         return str(packaged("annotation", name))
 
     return [
-        program, str(folder), "--config", path("labelme.yaml"), "--labels", path(file_name(scheme)),
-        "--flags", path("image_flags.txt"), "--labelflags", path("flags.yaml"),
-        "--validatelabel", "exact", "--nosortlabels",
-    ]  # fmt: skip
+        program,
+        str(folder),
+        "--config",
+        path("labelme.yaml"),
+        "--labels",
+        path(file_name(scheme)),
+        "--flags",
+        path("image_flags.txt"),
+        "--labelflags",
+        path("flags.yaml"),
+        "--validatelabel",
+        "exact",
+        "--nosortlabels",
+    ]
 
 
 def _meanings() -> list[Meaning]:

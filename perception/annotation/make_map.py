@@ -39,9 +39,10 @@ def write_map(src: Path, path: Path) -> MapSummary:
             unreadable.append(f"{item.file}: {error}")
             continue
         counts.update(
-            raw["label"] for raw in shapes
+            raw["label"]
+            for raw in shapes
             if isinstance(raw, dict) and isinstance(raw.get("label"), str)
-        )  # fmt: skip
+        )
     rows = {}
     unknown = []
     for label in sorted(counts):

@@ -98,17 +98,22 @@ def check_work(shapes: Iterable[tuple[int, Shape]], size: tuple[int, int]) -> li
         work = _work(shape, size[0])
         total += work
         if shape.type == "circle" and radius(shape) > MAX_RADIUS:
-            refused.append(RefusedError(
-                "bad_points", f"found radius {radius(shape):.0f}, expected at most {MAX_RADIUS}",
-                index,
-            ))  # fmt: skip
+            refused.append(
+                RefusedError(
+                    "bad_points",
+                    f"found radius {radius(shape):.0f}, expected at most {MAX_RADIUS}",
+                    index,
+                )
+            )
         elif work > MAX_WORK or total > 4 * MAX_WORK:
-            refused.append(RefusedError(
-                "bad_points",
-                f"found {len(shape.points):,} points whose edges cross too often, expected an "
-                "outline; simplify it",
-                index,
-            ))  # fmt: skip
+            refused.append(
+                RefusedError(
+                    "bad_points",
+                    f"found {len(shape.points):,} points whose edges cross too often, expected an "
+                    "outline; simplify it",
+                    index,
+                )
+            )
     return refused
 
 

@@ -42,11 +42,12 @@ class Report:
             "options": self.options,
             "converted": [
                 {"file": r.file, "name": r.name, "outputs": list(r.outputs)}
-                for r in sorted(self.results, key=lambda r: r.file) if not r.failed
+                for r in sorted(self.results, key=lambda r: r.file)
+                if not r.failed
             ],
             "warnings": [_entry(*row) for row in self.warnings],
             "errors": [_entry(*row) for row in self.errors],
-        }  # fmt: skip
+        }
         text = json.dumps(content, ensure_ascii=False, indent=1)
         return escape_surrogates(text).encode("utf-8") + b"\n"
 
@@ -58,21 +59,26 @@ class Report:
     @property
     def warnings(self) -> list[tuple[str, Problem]]:
         """(file, problem) of what was converted all the same."""
-        return _sorted(
-            (r.file, p) for r in self.results if not r.failed for p in r.problems
-        )  # fmt: skip
+        return _sorted((r.file, p) for r in self.results if not r.failed for p in r.problems)
 
 
 def _sorted(rows: Iterable[tuple[str, Problem]]) -> list[tuple[str, Problem]]:
     unique = dict.fromkeys(rows)
     return sorted(
         unique,
-        key=lambda row: (row[0], -1 if row[1].shape is None else row[1].shape, row[1].reason,
-                         row[1].detail),
-    )  # fmt: skip
+        key=lambda row: (
+            row[0],
+            -1 if row[1].shape is None else row[1].shape,
+            row[1].reason,
+            row[1].detail,
+        ),
+    )
 
 
 def _entry(file: str, problem: Problem) -> dict[str, Any]:
     return {
-        "file": file, "shape": problem.shape, "reason": problem.reason, "detail": problem.detail
-    }  # fmt: skip
+        "file": file,
+        "shape": problem.shape,
+        "reason": problem.reason,
+        "detail": problem.detail,
+    }

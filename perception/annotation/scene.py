@@ -55,10 +55,14 @@ class Scene:
 
 
 def compose(
-    shapes: Sequence[Shape], size: tuple[int, int], table: LabelTable, *,
-    unknown: str = "error", order: str = "file",
+    shapes: Sequence[Shape],
+    size: tuple[int, int],
+    table: LabelTable,
+    *,
+    unknown: str = "error",
+    order: str = "file",
     matters: Callable[[Meaning], bool] = lambda _: True,
-) -> tuple[Scene, list[Problem]]:  # fmt: skip
+) -> tuple[Scene, list[Problem]]:
     """The scene of a frame, and what is wrong with its shapes.
 
     Args:
@@ -111,9 +115,14 @@ def _meaning_of(
     attributes, found = attributes_of(shape)
     group = resolved.group if shape.group_id is None else str(shape.group_id)
     return [replace(problem, shape=index) for problem in found], Drawn(
-        index, shape, resolved.meaning, table.unlabeled if attributes.ignore else resolved.meaning,
-        group, resolved.crowd or attributes.crowd, attributes,
-    )  # fmt: skip
+        index,
+        shape,
+        resolved.meaning,
+        table.unlabeled if attributes.ignore else resolved.meaning,
+        group,
+        resolved.crowd or attributes.crowd,
+        attributes,
+    )
 
 
 def _ordered(drawn: list[Drawn], size: tuple[int, int], order: str) -> list[Drawn]:

@@ -59,9 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from perception.annotation.label_files import labelme_words
 
     if not args.dir.is_dir():
-        raise UsageError(
-            args.dir, found="no such folder", expected="a folder of images", do="Check the path."
-        )
+        raise UsageError(args.dir, "no such folder", "a folder of images", "Check the path.")
     program = args.labelme or "labelme"
     words = labelme_words(program, args.dir.resolve(), args.scheme)
     if not args.print:
@@ -78,23 +76,21 @@ def _find(program: str) -> str:
     """The program's path, once it has told its version."""
     path = shutil.which(program)
     if path is None:
-        raise PerceptionError(
-            program, found="no such program", expected="labelme", do=INSTALL
-        )  # fmt: skip
+        raise PerceptionError(program, "no such program", "labelme", INSTALL)
     try:
         asked = subprocess.run(
-            [path, "--version"], env=_environment() | {"QT_QPA_PLATFORM": "offscreen"},
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            [path, "--version"],
+            env=_environment() | {"QT_QPA_PLATFORM": "offscreen"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise PerceptionError(
-            path, found=str(error)[:200], expected="a program that starts", do=INSTALL
-        ) from None
+        raise PerceptionError(path, str(error)[:200], "a program that starts", INSTALL) from None
     if asked.returncode or "labelme" not in asked.stdout.lower():
         lines = (asked.stderr or asked.stdout).strip().splitlines() or ["no output"]
-        raise PerceptionError(
-            path, found=lines[-1][:200], expected="labelme --version to answer", do=INSTALL
-        )
+        raise PerceptionError(path, lines[-1][:200], "labelme --version to answer", INSTALL)
     print(asked.stdout.strip(), file=sys.stderr)
     return path
 

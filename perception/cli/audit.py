@@ -75,34 +75,36 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     if not args.src.exists():
-        raise UsageError(
-            args.src, found="no such file or folder", expected="labelme files", do="Check the path."
-        )
+        raise UsageError(args.src, "no such file or folder", "labelme files", "Check the path.")
     if args.workers < 1:
-        raise UsageError(
-            "--workers", found=str(args.workers), expected="at least 1", do="Leave it out."
-        )
+        raise UsageError("--workers", str(args.workers), "at least 1", "Leave it out.")
     if args.fix is None:
         return
     source, out = args.src.resolve(), args.fix.resolve()
     if source.is_dir() and (out == source or source in out.parents):
         raise UsageError(
-            args.fix, found="a folder inside the source", expected="another folder",
-            do="Choose a folder beside the source.",
-        )  # fmt: skip
+            args.fix,
+            "a folder inside the source",
+            "another folder",
+            "Choose a folder beside the source.",
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
-            args.fix, found="something there already", expected="a new or empty folder",
-            do="Choose another folder.",
-        )  # fmt: skip
+            args.fix, "something there already", "a new or empty folder", "Choose another folder."
+        )
 
 
 def _record(audit: Audit) -> dict[str, object]:
     findings = [
-        {"severity": f.severity, "reason": f.reason, "file": f.file or None, "shape": f.shape,
-         "detail": f.detail}
+        {
+            "severity": f.severity,
+            "reason": f.reason,
+            "file": f.file or None,
+            "shape": f.shape,
+            "detail": f.detail,
+        }
         for f in audit.findings
-    ]  # fmt: skip
+    ]
     counts = {name: audit.count(name) for name in ("error", "warn", "info")}
     return {"counts": counts, "findings": findings}
 

@@ -28,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints one line per headline number."""
     if args.bootstrap < 1:
-        raise UsageError("--bootstrap", found=str(args.bootstrap), expected="1 or more",
-                         do="Give a larger number.")  # fmt: skip
+        raise UsageError("--bootstrap", str(args.bootstrap), "1 or more", "Give a larger number.")
     first, second = read_outcome(args.first), read_outcome(args.second)
     _check(first, second)
     order = {key: i for i, key in enumerate(second.keys)}
@@ -37,17 +36,29 @@ def run(args: argparse.Namespace) -> int:
     found = compare(
         (first.headline, first.benchmark.resampler(first.records)),
         (second.headline, second.benchmark.resampler(matched)),
-        images=len(first.keys), draws=args.bootstrap, seed=args.seed,
-    )  # fmt: skip
+        images=len(first.keys),
+        draws=args.bootstrap,
+        seed=args.seed,
+    )
     _print(first, second, found, args.bootstrap)
     if args.json:
         from perception.files import write_json
 
-        write_json(args.json, {
-            name: {"first": d.first, "second": d.second, "difference": d.value, "low": d.low,
-                   "high": d.high, "p": d.p, "beyond_noise": d.beyond_noise}
-            for name, d in found.items()
-        })  # fmt: skip
+        write_json(
+            args.json,
+            {
+                name: {
+                    "first": d.first,
+                    "second": d.second,
+                    "difference": d.value,
+                    "low": d.low,
+                    "high": d.high,
+                    "p": d.p,
+                    "beyond_noise": d.beyond_noise,
+                }
+                for name, d in found.items()
+            },
+        )
     return 0
 
 
@@ -55,16 +66,19 @@ def _check(first: StoredOutcome, second: StoredOutcome) -> None:
     """Only scores of one protocol on the same images compare."""
     if first.benchmark.protocol != second.benchmark.protocol:
         raise PerceptionError(
-            second.path, found=_named(second), expected=f"{_named(first)} as in {first.path}",
-            do="Score both models by one protocol with the same options.",
-        )  # fmt: skip
+            second.path,
+            _named(second),
+            f"{_named(first)} as in {first.path}",
+            "Score both models by one protocol with the same options.",
+        )
     if len(set(first.keys)) != len(first.keys) or set(first.keys) != set(second.keys):
         odd = sorted(set(first.keys) ^ set(second.keys))
         raise PerceptionError(
-            second.path, found=f"{len(odd)} images that only one file has, e.g. {odd[:1]}",
-            expected=f"the {len(first.keys)} images of {first.path}",
-            do="Score both models on the same images.",
-        )  # fmt: skip
+            second.path,
+            f"{len(odd)} images that only one file has, e.g. {odd[:1]}",
+            f"the {len(first.keys)} images of {first.path}",
+            "Score both models on the same images.",
+        )
 
 
 def _named(outcome: StoredOutcome) -> str:
@@ -79,13 +93,25 @@ def _print(
     from perception.report.terminal import console, rich_table
 
     rows = tuple(
-        (name, d.first, d.second, f"{100 * d.value:+.2f}",
-         f"{100 * d.low:+.2f} to {100 * d.high:+.2f}", d.p,
-         "more than noise" if d.beyond_noise else "within noise")
+        (
+            name,
+            d.first,
+            d.second,
+            f"{100 * d.value:+.2f}",
+            f"{100 * d.low:+.2f} to {100 * d.high:+.2f}",
+            d.p,
+            "more than noise" if d.beyond_noise else "within noise",
+        )
         for name, d in found.items()
-    )  # fmt: skip
-    columns = (Column("", "text"), Column(first.path.stem), Column(second.path.stem),
-               Column("difference"), Column("95 % interval"), Column("p", "number"),
-               Column("verdict", "number"))  # fmt: skip
+    )
+    columns = (
+        Column("", "text"),
+        Column(first.path.stem),
+        Column(second.path.stem),
+        Column("difference"),
+        Column("95 % interval"),
+        Column("p", "number"),
+        Column("verdict", "number"),
+    )
     note = f"{len(first.keys)} images, {draws} paired draws, {first.benchmark.protocol.name}"
     console().print(rich_table(Table(columns, rows, note=note)))

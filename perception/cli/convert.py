@@ -251,4 +251,4 @@ def printable(line: str, stream: TextIO) -> str:
 
 
 def _usage(where: object, found: str, expected: str, do: str) -> UsageError:
-    return UsageError(where, found=found, expected=expected, do=do)
+    return UsageError(where, found, expected, do)

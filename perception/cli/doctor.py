@@ -47,12 +47,16 @@ def _check_opencv() -> int:
 
         cv2.imdecode  # noqa: B018
     except (ImportError, AttributeError) as error:
-        print(f"cv2         broken: {error}. Reinstall opencv-python and opencv-python-headless "
-              "in one version.")  # fmt: skip
+        print(
+            f"cv2         broken: {error}. Reinstall opencv-python and opencv-python-headless "
+            "in one version."
+        )
         return 1
     if len(versions) > 1:
-        print(f"cv2         two versions in one folder: {', '.join(sorted(versions))}. "
-              "Pin both to one (constraints.txt does).")  # fmt: skip
+        print(
+            f"cv2         two versions in one folder: {', '.join(sorted(versions))}. "
+            "Pin both to one (constraints.txt does)."
+        )
         return 1
     return 0
 

@@ -24,16 +24,20 @@ def run(words: Sequence[str]) -> int:
     options, overrides = split_options(words, {"run", "which", "device"})
     if "run" not in options:
         raise UsageError(
-            "perception evaluate", found="no run=", expected="run=RUN",
-            do="Give the folder that perception train printed.",
-        )  # fmt: skip
+            "perception evaluate",
+            "no run=",
+            "run=RUN",
+            "Give the folder that perception train printed.",
+        )
     from perception.runs.report import write_report
     from perception.runs.terminal import print_metrics
 
     page, evaluation = write_report(
-        Path(options["run"]), which=options.get("which"), device=options.get("device", "auto"),
+        Path(options["run"]),
+        which=options.get("which"),
+        device=options.get("device", "auto"),
         overrides=overrides,
-    )  # fmt: skip
+    )
     print_metrics(evaluation)
     print(f"report: {page}")
     return 0

@@ -14,12 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from perception.errors import PerceptionError, UsageError
 from perception.files import packaged
-from perception.training.config import (
-    compose_config,
-    first_of_sweep,
-    groups,
-    options_of,
-)
+from perception.training.config import compose_config, first_of_sweep, groups, options_of
 
 Work = Callable[[DictConfig], int]
 
@@ -34,9 +29,11 @@ def run_verb(words: Sequence[str], *, verb: str, summary: str, work: Work) -> in
     overrides = [w for w in words if not w.startswith("-")]
     if unknown := set(flags) - {"--help", "-h", "--cfg", "--multirun", "-m"}:
         raise UsageError(
-            f"perception {verb}", found=", ".join(sorted(unknown)),
-            expected="--help, --cfg or --multirun", do="Settings are key=value words.",
-        )  # fmt: skip
+            f"perception {verb}",
+            ", ".join(sorted(unknown)),
+            "--help, --cfg or --multirun",
+            "Settings are key=value words.",
+        )
     if {"--help", "-h"} & set(flags):
         print(_help(verb, summary))
         return 0

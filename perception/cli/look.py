@@ -30,13 +30,11 @@ def run(words: Sequence[str]) -> int:
     options, overrides = split_options(words, {"samples", "out"})
     samples = options.get("samples", "8")
     if not samples.isdecimal() or not int(samples):
-        raise UsageError(
-            "samples", found=samples, expected="a number, 1 or more", do="Use e.g. samples=8."
-        )
+        raise UsageError("samples", samples, "a number, 1 or more", "Use e.g. samples=8.")
     command = " ".join(["perception look", *words])
     work = partial(
         _look, samples=int(samples), out=Path(options.get("out", "look.html")), command=command
-    )  # fmt: skip
+    )
     return run_verb(overrides, verb="look", summary=SUMMARY, work=work)
 
 

@@ -28,9 +28,11 @@ def run(words: Sequence[str]) -> int:
     for needed in ("run", "images"):
         if needed not in options:
             raise UsageError(
-                "perception predict", found=f"no {needed}=", expected="run=RUN images=PATH",
-                do="perception predict --help says more.",
-            )  # fmt: skip
+                "perception predict",
+                f"no {needed}=",
+                "run=RUN images=PATH",
+                "perception predict --help says more.",
+            )
     from perception.inference.load import load
     from perception.inference.predict import predict_source
     from perception.inference.sources import open_source
@@ -39,15 +41,20 @@ def run(words: Sequence[str]) -> int:
     lowest = _score(options)
     source = open_source(Path(options["images"]))
     model = load(
-        options["run"], which=options.get("which"), device=options.get("device", "auto"),
+        options["run"],
+        which=options.get("which"),
+        device=options.get("device", "auto"),
         overrides=overrides,
-    )  # fmt: skip
+    )
     out = Path(options.get("out") or _folder(Path(options["run"])) / "predictions")
     tasks = [t for t in options.get("tasks", "").strip("[]").split(",") if t] or None
     done = predict_source(
-        model, source, out, tasks=tasks,
+        model,
+        source,
+        out,
+        tasks=tasks,
         draw=lambda image, prediction: draw_prediction(image, prediction, score=lowest),
-    )  # fmt: skip
+    )
     print(f"{done.images} images, {done.milliseconds:.1f} ms each: {out}")
     return 0
 
@@ -71,9 +78,7 @@ def _score(options: dict[str, str]) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise UsageError(
-            "score", found=options["score"], expected="a number in [0, 1]", do="Use e.g. score=0.4."
-        )
+        raise UsageError("score", options["score"], "a number in [0, 1]", "Use e.g. score=0.4.")
     return value
 
 

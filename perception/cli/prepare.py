@@ -32,13 +32,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root", type=Path, required=True, metavar="DIR", help="the folder of the data set"
     )
     parser.add_argument(
-        "--split", action="append", default=[], metavar="NAME",
+        "--split",
+        action="append",
+        default=[],
+        metavar="NAME",
         help="only this split; may be repeated (default: all that are there)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
         help="processes (default: one per core); changes nothing but the time",
-    )  # fmt: skip
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file")
 
 
@@ -48,9 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from perception.formats.verify import verify
 
     if args.workers < 1:
-        raise UsageError(
-            "--workers", found=str(args.workers), expected="1 or more", do="Correct it."
-        )
+        raise UsageError("--workers", str(args.workers), "1 or more", "Correct it.")
     manifest = load_manifest(args.dataset)
     with _progress() as progress:
         report = verify(manifest, args.root, args.split, workers=args.workers, progress=progress)
@@ -64,12 +68,20 @@ def run(args: argparse.Namespace) -> int:
         print(f"  damaged: {line}")
     print(f"{report.summary}, {len(report.damage) or 'nothing'} damaged")
     if args.json:
-        write_json(args.json, {
-            "dataset": manifest.name, "root": args.root, "frames": report.frames,
-            "expected": report.expected, "damage": report.damage,
-            "splits": {s.name: {"found": s.found, "expected": s.expected, "absent": s.absent}
-                       for s in report.splits},
-        })  # fmt: skip
+        write_json(
+            args.json,
+            {
+                "dataset": manifest.name,
+                "root": args.root,
+                "frames": report.frames,
+                "expected": report.expected,
+                "damage": report.damage,
+                "splits": {
+                    s.name: {"found": s.found, "expected": s.expected, "absent": s.absent}
+                    for s in report.splits
+                },
+            },
+        )
     return 1 if report.damage else 0
 
 

@@ -26,9 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command per protocol; a benchmark's module is imported when it is called."""
     parser.epilog = _EXAMPLES
     choices = parser.add_subparsers(
-        title="benchmarks", dest="benchmark", metavar="BENCHMARK", required=True,
+        title="benchmarks",
+        dest="benchmark",
+        metavar="BENCHMARK",
+        required=True,
         parser_class=_BenchmarkParser,
-    )  # fmt: skip
+    )
     for name, (_, _, summary) in BENCHMARKS.items():
         choices.add_parser(name, help=summary, description=f"Score {summary}.").benchmark = name
 
@@ -37,9 +40,11 @@ def run(args: argparse.Namespace) -> int:
     """Scores, prints the table, and writes what was asked for."""
     if args.workers < 1 or args.bootstrap < 0 or args.worst < 0:
         raise UsageError(
-            "--workers, --bootstrap, --worst", found="a negative number or no worker",
-            expected="1 or more workers, 0 or more of the others", do="Correct it.",
-        )  # fmt: skip
+            "--workers, --bootstrap, --worst",
+            "a negative number or no worker",
+            "1 or more workers, 0 or more of the others",
+            "Correct it.",
+        )
     keep_freed_memory()
     outcome = _score(args)
     intervals: Mapping[str, Any] = {}
@@ -65,13 +70,16 @@ def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
     from perception.report.terminal import console, rich_table
 
     shown, protocol = console(), outcome.benchmark.protocol
-    shown.print(f"{protocol.name} version {protocol.version}, {len(outcome.jobs)} images",
-                style="bold")  # fmt: skip
+    shown.print(
+        f"{protocol.name} version {protocol.version}, {len(outcome.jobs)} images", style="bold"
+    )
     for table in outcome.result.tables:
         shown.print(rich_table(table))
     if intervals:
-        rows = tuple((name, outcome.result.headline[name], low, high)
-                     for name, (low, high) in intervals.items())  # fmt: skip
+        rows = tuple(
+            (name, outcome.result.headline[name], low, high)
+            for name, (low, high) in intervals.items()
+        )
         columns = (Column("", "text"), Column("score"), Column("from"), Column("to"))
         shown.print(rich_table(Table(columns, rows, "95 % of resampled sets of images")))
     if outcome.inventory:
@@ -147,6 +155,9 @@ def _score(args: argparse.Namespace) -> Outcome:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(args.benchmark)
         return run_benchmark(
-            benchmark, args.gt, args.pred, workers=args.workers,
+            benchmark,
+            args.gt,
+            args.pred,
+            workers=args.workers,
             advance=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
+        )

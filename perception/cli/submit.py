@@ -31,22 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pred", type=Path, metavar="DIR", help="confidence maps in the image")
     parser.add_argument("--calib", type=Path, metavar="DIR", help="calib of the testing part")
     parser.add_argument(
-        "--check", type=Path, metavar="OUT.zip",
+        "--check",
+        type=Path,
+        metavar="OUT.zip",
         help="say what the server would refuse in an archive; write nothing",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes and checks, or only checks; 1 if the server would refuse."""
     if args.check is not None:
         if args.out or args.pred or args.calib:
-            raise UsageError("--check", found="other options beside it", expected="it alone",
-                             do="Write the archive first, then check it.")  # fmt: skip
+            raise UsageError(
+                "--check",
+                "other options beside it",
+                "it alone",
+                "Write the archive first, then check it.",
+            )
         return _tell(args.check, check_submission(args.check))
     if not (args.out and args.pred and args.calib):
-        raise UsageError("submit kitti_road", found="not all of --pred, --calib and OUT.zip",
-                         expected="OUT.zip --pred DIR --calib DIR, or --check OUT.zip",
-                         do="See `perception submit --help`.")  # fmt: skip
+        raise UsageError(
+            "submit kitti_road",
+            "not all of --pred, --calib and OUT.zip",
+            "OUT.zip --pred DIR --calib DIR, or --check OUT.zip",
+            "See `perception submit --help`.",
+        )
     return _tell(args.out, _write(args))
 
 
@@ -60,9 +69,11 @@ def _write(args: argparse.Namespace) -> Submission:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("bird's-eye view")
         return write_submission(
-            args.pred, args.calib, args.out,
+            args.pred,
+            args.calib,
+            args.out,
             advance=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
+        )
 
 
 def _tell(path: Path, submission: Submission) -> int:

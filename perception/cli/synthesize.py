@@ -30,23 +30,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
     parser.epilog = EPILOG
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write into")
-    parser.add_argument("--frames", type=int, default=100, metavar="N",
-                        help="number of frames in all (default 100)")  # fmt: skip
-    parser.add_argument("--val-frames", type=int, metavar="N",
-                        help="how many of them, the last ones, are for validation "
-                        "(default: a fifth)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="S",
-                        help="another seed is another set of streets (default 0)")  # fmt: skip
     parser.add_argument(
-        "--size", default="1242x375", metavar="WxH",
+        "--frames", type=int, default=100, metavar="N", help="number of frames in all (default 100)"
+    )
+    parser.add_argument(
+        "--val-frames",
+        type=int,
+        metavar="N",
+        help="how many of them, the last ones, are for validation (default: a fifth)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="S",
+        help="another seed is another set of streets (default 0)",
+    )
+    parser.add_argument(
+        "--size",
+        default="1242x375",
+        metavar="WxH",
         help="picture size; the field of view stays KITTI's (default 1242x375)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--workers", type=int, metavar="N",
+        "--workers",
+        type=int,
+        metavar="N",
         help="processes (default: one per core); changes nothing but the time",
-    )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true",
-                        help="replace the frames of an earlier run in OUT")  # fmt: skip
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the frames of an earlier run in OUT"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,23 +74,28 @@ def run(args: argparse.Namespace) -> int:
     _at_least("--val-frames", val, 0)
     if val > args.frames:
         raise UsageError(
-            "--val-frames", found=str(val), expected=f"at most --frames, {args.frames}",
-            do="They are part of the frames; ask for more frames.",
-        )  # fmt: skip
+            "--val-frames",
+            str(val),
+            f"at most --frames, {args.frames}",
+            "They are part of the frames; ask for more frames.",
+        )
     workers = args.workers if args.workers is not None else len(os.sched_getaffinity(0))
     _at_least("--workers", workers, 1)
     request = Request(args.frames, val, args.seed, width, height)
     started = time.perf_counter()
     with _bar(args.frames) as progress:
-        made = synthesize(args.out, request, workers=workers, overwrite=args.overwrite,
-                          progress=progress)  # fmt: skip
+        made = synthesize(
+            args.out, request, workers=workers, overwrite=args.overwrite, progress=progress
+        )
     seconds = time.perf_counter() - started
     if made.already_there:
         print(f"{args.out}: {args.frames} frames of these settings are there already")
     else:
         rate = f"{seconds:.1f} s ({args.frames / seconds:.1f} frames/s)"
-        print(f"{args.out}: {made.train} training and {made.val} validation frames of "
-              f"{width}x{height} in {rate}")  # fmt: skip
+        print(
+            f"{args.out}: {made.train} training and {made.val} validation frames of "
+            f"{width}x{height} in {rate}"
+        )
     return 0
 
 
@@ -89,9 +108,13 @@ class _bar:  # noqa: N801 - used like a function
 
         console = Console(stderr=True)
         self.progress = Progress(
-            *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(),
-            console=console, disable=not console.is_terminal, transient=True,
-        )  # fmt: skip
+            *Progress.get_default_columns()[:2],
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
         self.task = self.progress.add_task("frames", total=total)
 
     def __enter__(self) -> _bar:
@@ -109,17 +132,13 @@ def _size(text: str) -> tuple[int, int]:
     """Width and height from "1242x375"."""
     words = text.lower().split("x")
     if len(words) != 2 or not all(w.isdecimal() for w in words):
-        raise UsageError("--size", found=text, expected="WIDTHxHEIGHT", do="E.g. --size 1242x375.")
+        raise UsageError("--size", text, "WIDTHxHEIGHT", "E.g. --size 1242x375.")
     width, height = int(words[0]), int(words[1])
     if not (64 <= width <= 8192 and 32 <= height <= 8192):
-        raise UsageError(
-            "--size", found=text, expected="64x32 to 8192x8192 pixels", do="Choose another size."
-        )
+        raise UsageError("--size", text, "64x32 to 8192x8192 pixels", "Choose another size.")
     return width, height
 
 
 def _at_least(option: str, value: int, least: int) -> None:
     if value < least:
-        raise UsageError(
-            option, found=str(value), expected=f"at least {least}", do="Give a larger number."
-        )
+        raise UsageError(option, str(value), f"at least {least}", "Give a larger number.")

@@ -60,9 +60,11 @@ class Augment:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Got processor for bboxes")
             self.compose = A.Compose(
-                made, bbox_params=boxes if self.moves else None, strict=True,
+                made,
+                bbox_params=boxes if self.moves else None,
+                strict=True,
                 additional_targets={"road": "mask", "semantic": "mask"},
-            )  # fmt: skip
+            )
 
     def __call__(self, sample: Sample, seed: int, *, size: tuple[int, int] | None = None) -> Sample:
         """The augmented sample; the same for the same sample and seed.
@@ -72,9 +74,12 @@ class Augment:
         rng = np.random.default_rng(seed)
         out = size or self.size
         seen = apply_view(
-            draw_view(self.view, rng, sample, out), sample, out,
-            min_visible=self.min_visible, min_size=self.min_size,
-        )  # fmt: skip
+            draw_view(self.view, rng, sample, out),
+            sample,
+            out,
+            min_visible=self.min_visible,
+            min_size=self.min_size,
+        )
         if not self.compose.transforms:
             return seen
         # One stream for all transforms: `set_random_seed` would give every one the same numbers,
@@ -101,9 +106,12 @@ class Augment:
         xyxy = np.zeros((0, 4)) if boxes is None else boxes.xyxy
         made = self.compose(image=sample.image, bboxes=xyxy, rows=rows, **targets)
         return replace(
-            sample, image=made["image"], projection=None,  # no matrix says where pixels went
-            boxes=boxes and self._kept(boxes, made), **{n: made[n] for n in targets},
-        )  # fmt: skip
+            sample,
+            image=made["image"],
+            projection=None,  # no matrix says where pixels went
+            boxes=boxes and self._kept(boxes, made),
+            **{n: made[n] for n in targets},
+        )
 
     def _kept(self, boxes: SampleBoxes, made: Mapping[str, Any]) -> SampleBoxes:
         """Boxes that albumentations left, ignored where little is left of them."""
@@ -120,9 +128,11 @@ def check_options(
     for name in options:
         if name not in known:
             raise PerceptionError(
-                f"{where}.{name}", found="an unknown option",
-                expected=f"one of {', '.join(known)}", do="Correct the name.",
-            )  # fmt: skip
+                f"{where}.{name}",
+                "an unknown option",
+                f"one of {', '.join(known)}",
+                "Correct the name.",
+            )
 
 
 def _view(values: Mapping[str, Any] | None) -> View:
@@ -136,14 +146,18 @@ def _view(values: Mapping[str, Any] | None) -> View:
         low, high = 0.0, 0.0
     if not 0 < low <= high:
         raise PerceptionError(
-            "augment.view.scale", found=str(values["scale"]),
-            expected="[smallest, largest], both above 0", do="Correct it, e.g. [0.5, 2.0].",
-        )  # fmt: skip
+            "augment.view.scale",
+            str(values["scale"]),
+            "[smallest, largest], both above 0",
+            "Correct it, e.g. [0.5, 2.0].",
+        )
     if view.scale_of not in get_args(ScaleOf):
         raise PerceptionError(
-            "augment.view.scale_of", found=str(view.scale_of),
-            expected=f"one of {', '.join(get_args(ScaleOf))}", do="Correct the name.",
-        )  # fmt: skip
+            "augment.view.scale_of",
+            str(view.scale_of),
+            f"one of {', '.join(get_args(ScaleOf))}",
+            "Correct the name.",
+        )
     return replace(view, scale=(low, high))
 
 
@@ -160,9 +174,11 @@ def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:
     kind = getattr(A, target.removeprefix("albumentations."), None)
     if not isinstance(kind, type) or not issubclass(kind, (BasicTransform, BaseCompose)):
         raise PerceptionError(
-            f"augment.steps.{name}._target_", found=target or "nothing",
-            expected="albumentations.<a transform>", do="Correct the name.",
-        )  # fmt: skip
+            f"augment.steps.{name}._target_",
+            target or "nothing",
+            "albumentations.<a transform>",
+            "Correct the name.",
+        )
     if not issubclass(kind, ImageOnlyTransform):
         arguments = _safe_fill(kind) | arguments
     try:
@@ -171,9 +187,11 @@ def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:
             return kind(**arguments)
     except (ValueError, TypeError, UserWarning) as error:
         raise PerceptionError(
-            f"augment.steps.{name}", found=" ".join(str(error).split()),
-            expected=f"arguments of {target}", do="Correct them.",
-        ) from error  # fmt: skip
+            f"augment.steps.{name}",
+            " ".join(str(error).split()),
+            f"arguments of {target}",
+            "Correct them.",
+        ) from error
 
 
 def _moves(transform: Any) -> bool:

@@ -70,9 +70,12 @@ class Batch:
 
         boxes = self.boxes and tuple(b.to(device, non_blocking=non_blocking) for b in self.boxes)
         return replace(
-            self, image=self.image.to(device, non_blocking=non_blocking), road=moved(self.road),
-            semantic=moved(self.semantic), boxes=boxes,
-        )  # fmt: skip
+            self,
+            image=self.image.to(device, non_blocking=non_blocking),
+            road=moved(self.road),
+            semantic=moved(self.semantic),
+            boxes=boxes,
+        )
 
     def __len__(self) -> int:
         return len(self.keys)

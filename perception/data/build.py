@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception.data.augment import Augment, check_options
-from perception.data.datasets import (
-    FrameDataset,
-    declare_dataset,
-    frames_of_class,
-    open_dataset,
-)
+from perception.data.datasets import FrameDataset, declare_dataset, frames_of_class, open_dataset
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
 from perception.labels import LabelScheme
@@ -64,10 +59,16 @@ class TaskSet:
         """
         mixed = zlib.crc32(f"{seed}/{self.name}".encode())
         return BatchStream(
-            self.train, self.augment, self.batch_size, seed=mixed, workers=workers,
-            sizes=self.sizes, rank=rank, processes=processes,
+            self.train,
+            self.augment,
+            self.batch_size,
+            seed=mixed,
+            workers=workers,
+            sizes=self.sizes,
+            rank=rank,
+            processes=processes,
             frames_of_class=frames_of_class(self.train) if self.balanced else (),
-        )  # fmt: skip
+        )
 
 
 def build_sets(data: Mapping[str, Any], augment: Augment) -> tuple[TaskSet, ...]:
@@ -78,9 +79,7 @@ def build_sets(data: Mapping[str, Any], augment: Augment) -> tuple[TaskSet, ...]
     """
     chosen = {name: options for name, options in data["sets"].items() if options is not None}
     if not chosen:
-        raise PerceptionError(
-            "data.sets", found="no data set", expected="at least one", do="Choose data=..."
-        )
+        raise PerceptionError("data.sets", "no data set", "at least one", "Choose data=...")
     return tuple(_set(str(name), options, augment) for name, options in chosen.items())
 
 
@@ -92,9 +91,7 @@ def build_augment(options: Mapping[str, Any]) -> Augment:
     """
     given = {k: v for k, v in options.items() if not str(k).startswith("_")}
     if "size" not in given:
-        raise PerceptionError(
-            "augment.size", found="nothing", expected="[height, width]", do="Set it."
-        )
+        raise PerceptionError("augment.size", "nothing", "[height, width]", "Set it.")
     check_options(given)
     return Augment(**given)
 
@@ -109,9 +106,11 @@ def declared_labels(data: Mapping[str, Any]) -> tuple[LabelScheme | None, tuple[
         if options is not None:
             full = {**OPTIONS, **options}
             declared = declare_dataset(
-                full["dataset"] or name, tasks=tuple(full["tasks"] or ()), merge=full["merge"],
+                full["dataset"] or name,
+                tasks=tuple(full["tasks"] or ()),
+                merge=full["merge"],
                 box_classes=full["boxes"],
-            )  # fmt: skip
+            )
             sets.append(TaskSet(str(name), declared, None, 0, Augment((1, 1))))
     return semantic_scheme(sets), box_names(sets)
 
@@ -147,23 +146,26 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
     for key in options:
         if key not in OPTIONS:
             raise PerceptionError(
-                f"{where}.{key}", found="an unknown option",
-                expected=f"one of {', '.join(OPTIONS)}", do="Correct the name.",
-            )  # fmt: skip
+                f"{where}.{key}",
+                "an unknown option",
+                f"one of {', '.join(OPTIONS)}",
+                "Correct the name.",
+            )
     full = {**OPTIONS, **options}
     for key in ("root", "tasks", "batch_size"):
         if not full[key]:
-            raise PerceptionError(
-                f"{where}.{key}", found="nothing", expected="a value", do=f"Set {where}.{key}=..."
-            )
+            raise PerceptionError(f"{where}.{key}", "nothing", "a value", f"Set {where}.{key}=...")
     train = _open(where, name, full, "train")
     own = full["augment"]
     return TaskSet(
-        name=name, train=train, val=_open(where, name, full, "val") if full["val"] else None,
-        batch_size=int(full["batch_size"]), balanced=bool(full["balanced"]),
+        name=name,
+        train=train,
+        val=_open(where, name, full, "val") if full["val"] else None,
+        batch_size=int(full["batch_size"]),
+        balanced=bool(full["balanced"]),
         sizes=tuple((int(h), int(w)) for h, w in full["sizes"] or ()),
         augment=augment if own is None else augment.changed(own),
-    )  # fmt: skip
+    )
 
 
 def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> FrameDataset:
@@ -171,24 +173,31 @@ def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> Frame
     table: dict[str, Any] = {"split": chosen} if isinstance(chosen, str) else dict(chosen)
     if unknown := set(table) - {"split", "include", "exclude", "limit"}:
         raise PerceptionError(
-            f"{where}.{part}.{sorted(unknown)[0]}", found="an unknown option",
-            expected="split, include, exclude or limit", do="Correct the name.",
-        )  # fmt: skip
+            f"{where}.{part}.{sorted(unknown)[0]}",
+            "an unknown option",
+            "split, include, exclude or limit",
+            "Correct the name.",
+        )
     boxes = options["boxes"]
     return open_dataset(
-        options["dataset"] or name, options["root"], table["split"],
-        tasks=tuple(options["tasks"]), merge=options["merge"],
+        options["dataset"] or name,
+        options["root"],
+        table["split"],
+        tasks=tuple(options["tasks"]),
+        merge=options["merge"],
         box_classes=None if boxes is None else tuple(boxes),
-        include=tuple(table.get("include") or ()), exclude=tuple(table.get("exclude") or ()),
+        include=tuple(table.get("include") or ()),
+        exclude=tuple(table.get("exclude") or ()),
         limit=table.get("limit"),
-    )  # fmt: skip
+    )
 
 
 def _disagree(
     a: str, names_a: Sequence[str], b: str, names_b: Sequence[str], option: str
 ) -> PerceptionError:
     return PerceptionError(
-        f"data.sets.{b}", found=f"classes {', '.join(names_b)}",
-        expected=f"those of {a}: {', '.join(names_a)}",
-        do=f"One head has one list of classes: set data.sets.{b}.{option}.",
-    )  # fmt: skip
+        f"data.sets.{b}",
+        f"classes {', '.join(names_b)}",
+        f"those of {a}: {', '.join(names_a)}",
+        f"One head has one list of classes: set data.sets.{b}.{option}.",
+    )

@@ -75,11 +75,13 @@ class FrameDataset:
         frame = self.manifest.reader_module.read(self._trained(index), self.manifest)
         projection = frame.calibration.matrices.get("P2") if frame.calibration else None
         return Sample(
-            key=frame.key, image=frame.image.read(), projection=projection,
+            key=frame.key,
+            image=frame.image.read(),
+            projection=projection,
             road=self.road_target(frame) if "road" in self.tasks else None,
             semantic=self.semantic_target(frame) if "semantic" in self.tasks else None,
             boxes=self.box_target(frame) if "boxes" in self.tasks else None,
-        )  # fmt: skip
+        )
 
     def _trained(self, index: int) -> FrameFiles:
         """Frame `index` without the labels that no task asks for: decoding them takes time."""
@@ -109,10 +111,11 @@ class FrameDataset:
 
     def _lacks(self, frame: Frame, task: str) -> PerceptionError:
         return PerceptionError(
-            f"{self.name}: frame {frame.key}", found=f"no {task} label",
-            expected=f"one, because the task {task} is asked of {self.name}",
-            do="Choose other tasks for this data set, or another split.",
-        )  # fmt: skip
+            f"{self.name}: frame {frame.key}",
+            f"no {task} label",
+            f"one, because the task {task} is asked of {self.name}",
+            "Choose other tasks for this data set, or another split.",
+        )
 
 
 def open_dataset(
@@ -148,10 +151,11 @@ def open_dataset(
     frames = tuple(f for f in listing.frames if _chosen(f.key, include, exclude))[:limit]
     if not frames:
         raise PerceptionError(
-            f"{manifest.name}: include, exclude", found=f"none of {len(listing.frames)} frames",
-            expected="patterns that leave some frames",
-            do=f"Keys look like {listing.frames[0].key}.",
-        )  # fmt: skip
+            f"{manifest.name}: include, exclude",
+            f"none of {len(listing.frames)} frames",
+            "patterns that leave some frames",
+            f"Keys look like {listing.frames[0].key}.",
+        )
     return replace(declared, frames=frames, expected=listing.expected)
 
 
@@ -167,15 +171,16 @@ def declare_dataset(
     for task in tasks:
         if task not in TASKS:
             raise PerceptionError(
-                f"{manifest.name}: tasks", found=task, expected=f"some of {', '.join(TASKS)}",
-                do="Correct the name.",
-            )  # fmt: skip
+                f"{manifest.name}: tasks", task, f"some of {', '.join(TASKS)}", "Correct the name."
+            )
     names = tuple(box_classes) if box_classes is not None else None
     return FrameDataset(
-        manifest=manifest, frames=(), tasks=tuple(tasks),
+        manifest=manifest,
+        frames=(),
+        tasks=tuple(tasks),
         merge=load_map(manifest.scheme, merge) if merge and "semantic" in tasks else None,
         box_classes=manifest.box_classes(names) if "boxes" in tasks else (),
-    )  # fmt: skip
+    )
 
 
 def frames_of_class(dataset: FrameDataset) -> list[list[int]]:
@@ -189,9 +194,12 @@ def frames_of_class(dataset: FrameDataset) -> list[list[int]]:
     found: dict[int, list[int]] = {}
     console = Console(stderr=True)
     for index in track(
-        range(len(dataset)), f"classes of {dataset.name}", console=console, transient=True,
+        range(len(dataset)),
+        f"classes of {dataset.name}",
+        console=console,
+        transient=True,
         disable=not console.is_terminal,
-    ):  # fmt: skip
+    ):
         frame = dataset.frame(index)
         if "semantic" in dataset.tasks:
             present = np.flatnonzero(np.bincount(dataset.semantic_target(frame).ravel()))

@@ -39,10 +39,11 @@ class BatchStream:
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.batch_size % self.processes:
             raise PerceptionError(
-                f"{self.dataset.name}: batch_size", found=str(self.batch_size),
-                expected=f"a multiple of the {self.processes} processes",
-                do="The batch is that of all processes together.",
-            )  # fmt: skip
+                f"{self.dataset.name}: batch_size",
+                str(self.batch_size),
+                f"a multiple of the {self.processes} processes",
+                "The batch is that of all processes together.",
+            )
 
     def indices(self, step: int) -> list[int]:
         """Frames of the batch of `step`, of all processes."""
@@ -73,11 +74,15 @@ class BatchStream:
             PerceptionError: what reading a frame raised, in its worker.
         """
         loader: DataLoader[Any] = DataLoader(
-            _Steps(self), batch_size=None, sampler=_CountFrom(start_step),
-            num_workers=self.workers, collate_fn=_as_it_is, worker_init_fn=_quiet_worker,
+            _Steps(self),
+            batch_size=None,
+            sampler=_CountFrom(start_step),
+            num_workers=self.workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_quiet_worker,
             prefetch_factor=self.prefetch if self.workers else None,
             generator=torch.Generator(),  # its seeds are not used: leave the global state alone
-        )  # fmt: skip
+        )
         for batch in loader:
             if isinstance(batch, PerceptionError):
                 raise batch

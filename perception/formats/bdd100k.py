@@ -22,10 +22,15 @@ from perception.structures import Float, Shape
 
 # BDD100K category → label; others keep their name
 LABELS = {
-    "motor": "motorcycle", "bike": "bicycle", "pedestrian": "person", "other person": "person",
-    "other vehicle": "dynamic", "street light": "pole", "area/drivable": "lane",
+    "motor": "motorcycle",
+    "bike": "bicycle",
+    "pedestrian": "person",
+    "other person": "person",
+    "other vehicle": "dynamic",
+    "street light": "pole",
+    "area/drivable": "lane",
     "area/alternative": "road",
-}  # fmt: skip
+}
 LINE_WIDTH = 10  # how wide lanes are drawn; kept with every lane as `line_width`
 _STEPS = 12  # straight pieces of a curve
 _CHUNK = 1 << 22
@@ -83,8 +88,14 @@ def read_frame(path: Path, place: Place) -> tuple[list[Shape], list[Problem]]:
             found = _shapes(record, len(shapes))
             shapes += found
         except RefusedError as error:
-            problems.append(Problem(error.problem.reason, error.problem.detail, index,
-                                    error=error.problem.reason != "not_converted"))  # fmt: skip
+            problems.append(
+                Problem(
+                    error.problem.reason,
+                    error.problem.detail,
+                    index,
+                    error=error.problem.reason != "not_converted",
+                )
+            )
     return shapes, problems
 
 
@@ -100,8 +111,12 @@ def bezier(points: Float, types: str, *, closed: bool) -> Float:
     while i < len(ring):
         if kinds[i] == "C" and i + 2 < len(ring):
             start, one, two, end = path[-1], ring[i], ring[i + 1], ring[i + 2]
-            curve = ((1 - t) ** 3 * start + 3 * (1 - t) ** 2 * t * one
-                     + 3 * (1 - t) * t**2 * two + t**3 * end)  # fmt: skip
+            curve = (
+                (1 - t) ** 3 * start
+                + 3 * (1 - t) ** 2 * t * one
+                + 3 * (1 - t) * t**2 * two
+                + t**3 * end
+            )
             path += list(curve)
             i += 3
         else:
@@ -121,9 +136,10 @@ def _shapes(record: object, number: int) -> list[Shape]:
     attributes: Mapping[str, Any] = said if isinstance(said, dict) else {}
     label = _label(record["category"], attributes)
     flags = {
-        name: True for name in ("occluded", "truncated", "crowd", "ignored")
+        name: True
+        for name in ("occluded", "truncated", "crowd", "ignored")
         if (attributes.get(name) or attributes.get(name.capitalize())) is True
-    }  # fmt: skip
+    }
     if flags.pop("ignored", False):
         flags["ignore"] = True
     if isinstance(record.get("box2d"), dict):

@@ -38,17 +38,18 @@ def read_box_list(path: Path, images_known: Container[str]) -> BoxList:
     entries = read_json(path)
     if not isinstance(entries, list):
         raise PerceptionError(
-            path, found=type(entries).__name__, expected="a list of detections",
-            do="Write one list of all images.",
-        )  # fmt: skip
+            path, type(entries).__name__, "a list of detections", "Write one list of all images."
+        )
     rows = [_numbers(path, number, entry) for number, entry in enumerate(entries)]
     images = tuple(str(entry["image_id"]) for entry in entries)
     for number, image in enumerate(images):
         if image not in images_known:
             raise PerceptionError(
-                f"{path}, entry {number}", found=f"image {image}",
-                expected="an image of the image set", do="Remove the entry, or choose another set.",
-            )  # fmt: skip
+                f"{path}, entry {number}",
+                f"image {image}",
+                "an image of the image set",
+                "Remove the entry, or choose another set.",
+            )
     table = np.array(rows, np.float64).reshape(-1, 5)
     names = tuple(entry["category"] for entry in entries)
     return BoxList(images, names, table[:, 4], table[:, :4])
@@ -65,7 +66,9 @@ def _numbers(path: Path, number: int, entry: Any) -> list[float]:
     numbers = [v for v in row if isinstance(v, (int, float)) and not isinstance(v, bool)]
     if not good or len(numbers) != 5 or not all(map(math.isfinite, numbers)):
         raise PerceptionError(
-            f"{path}, entry {number}", found=str(entry)[:120],
-            expected="image_id, category, bbox [x1, y1, x2, y2], score", do="Correct that entry.",
-        )  # fmt: skip
+            f"{path}, entry {number}",
+            str(entry)[:120],
+            "image_id, category, bbox [x1, y1, x2, y2], score",
+            "Correct that entry.",
+        )
     return numbers

@@ -66,9 +66,11 @@ def survey(manifest: Manifest, root: Path, split: Split) -> Listing:
     root = Path(root)
     if not root.is_dir():
         raise PerceptionError(
-            root, found="no such folder", expected=f"the root of {manifest.title}",
-            do=f"Set its root; below it: {_template(manifest, 'image', split)}",
-        )  # fmt: skip
+            root,
+            "no such folder",
+            f"the root of {manifest.title}",
+            f"Set its root; below it: {_template(manifest, 'image', split)}",
+        )
     images = _images(manifest, root, split)
     keys = _listed(split, root)
     absent = tuple(k for k in keys if k not in images) if keys is not None else ()
@@ -124,9 +126,7 @@ def _listed(split: Split, root: Path) -> list[str] | None:
     keys = [key for key in read_keys(path) if _wanted(key, split)]
     if len(set(keys)) < len(keys):
         twice = next(k for k in keys if keys.count(k) > 1)
-        raise PerceptionError(
-            path, found=f"{twice} twice", expected="every frame once", do="Remove one line."
-        )
+        raise PerceptionError(path, f"{twice} twice", "every frame once", "Remove one line.")
     return keys
 
 
@@ -165,10 +165,11 @@ def _nothing_found(
         shown = f"images, but none of the {len(listing.absent)} of split {split.name}"
         hint = f"Choose another split ({', '.join(manifest.splits)}) or give a list file (.txt)."
     return PerceptionError(
-        root, found=shown or "an empty folder",
-        expected=f"images {template}{'' if '.' in Path(template).name else '.png or .jpg'}",
-        do=hint,
-    )  # fmt: skip
+        root,
+        shown or "an empty folder",
+        f"images {template}{'' if '.' in Path(template).name else '.png or .jpg'}",
+        hint,
+    )
 
 
 def _label_missing(
@@ -176,12 +177,14 @@ def _label_missing(
 ) -> PerceptionError:
     if label not in manifest.layout:
         return PerceptionError(
-            f"{manifest.path}: layout", found=f"no {label}",
-            expected=f"one of {', '.join(manifest.layout)}",
-            do=f"{manifest.title} carries no {label}; choose other tasks.",
-        )  # fmt: skip
+            f"{manifest.path}: layout",
+            f"no {label}",
+            f"one of {', '.join(manifest.layout)}",
+            f"{manifest.title} carries no {label}; choose other tasks.",
+        )
     return PerceptionError(
-        root, found=f"no {label} file for {frame.image.name}",
-        expected=_template(manifest, label, split),
-        do=f"Run `perception prepare {manifest.name} --root {root}` for the whole list.",
-    )  # fmt: skip
+        root,
+        f"no {label} file for {frame.image.name}",
+        _template(manifest, label, split),
+        f"Run `perception prepare {manifest.name} --root {root}` for the whole list.",
+    )

@@ -36,14 +36,18 @@ def read_calibration(path: Path) -> Calibration:
         name = name.strip()
         if not colon or ":" in rest:
             raise PerceptionError(
-                f"{path}, line {number}", found=f"{line.count(':')} colons",
-                expected="NAME: v v v", do="Correct that line.",
-            )  # fmt: skip
+                f"{path}, line {number}",
+                f"{line.count(':')} colons",
+                "NAME: v v v",
+                "Correct that line.",
+            )
         if name in matrices:
             raise PerceptionError(
-                f"{path}: {name}", found="the matrix a second time", expected="one line per matrix",
-                do="Remove one of the two.",
-            )  # fmt: skip
+                f"{path}: {name}",
+                "the matrix a second time",
+                "one line per matrix",
+                "Remove one of the two.",
+            )
         if name in SHAPES:
             matrices[name] = _matrix(path, name, rest.split())
     return Calibration(matrices, Path(path))
@@ -67,16 +71,20 @@ def _matrix(path: Path, name: str, words: list[str]) -> Float:
     shape = SHAPES[name]
     if len(words) != shape[0] * shape[1]:
         raise PerceptionError(
-            f"{path}: {name}", found=f"{len(words)} values", expected=f"{shape[0] * shape[1]}",
-            do="Use an undamaged copy of the file.",
-        )  # fmt: skip
+            f"{path}: {name}",
+            f"{len(words)} values",
+            f"{shape[0] * shape[1]}",
+            "Use an undamaged copy of the file.",
+        )
     try:
         matrix = np.array([float(word) for word in words]).reshape(shape)
     except ValueError:
         matrix = np.full(shape, np.nan)
     if not np.isfinite(matrix).all():
         raise PerceptionError(
-            f"{path}: {name}", found=" ".join(words), expected="finite numbers",
-            do="Use an undamaged copy of the file.",
-        )  # fmt: skip
+            f"{path}: {name}",
+            " ".join(words),
+            "finite numbers",
+            "Use an undamaged copy of the file.",
+        )
     return matrix

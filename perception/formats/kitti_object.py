@@ -111,9 +111,11 @@ def frame_files(folder: Path, *, skip: str = "") -> dict[str, Path]:
             names = sorted(entry.name for entry in entries if entry.name.endswith(".txt"))
     except OSError as error:
         raise PerceptionError(
-            folder, found=(error.strerror or str(error)).lower(),
-            expected="a folder of KITTI object text files", do="Check the path.",
-        ) from error  # fmt: skip
+            folder,
+            (error.strerror or str(error)).lower(),
+            "a folder of KITTI object text files",
+            "Check the path.",
+        ) from error
     numbers: dict[int, str] = {}
     for name in names:
         stem = name[:-4]
@@ -121,14 +123,18 @@ def frame_files(folder: Path, *, skip: str = "") -> dict[str, Path]:
             continue
         if not (stem.isascii() and stem.isdigit()):
             raise PerceptionError(
-                Path(folder) / name, found="a text file with another name",
-                expected="digits and .txt, 000123.txt", do="Rename it or move it away.",
-            )  # fmt: skip
+                Path(folder) / name,
+                "a text file with another name",
+                "digits and .txt, 000123.txt",
+                "Rename it or move it away.",
+            )
         if (other := numbers.setdefault(int(stem), stem)) != stem:
             raise PerceptionError(
-                Path(folder) / name, found=f"the same frame number as {other}.txt",
-                expected="one file per frame", do="Remove one of the two.",
-            )  # fmt: skip
+                Path(folder) / name,
+                f"the same frame number as {other}.txt",
+                "one file per frame",
+                "Remove one of the two.",
+            )
     return {stem: Path(folder, f"{stem}.txt") for _, stem in sorted(numbers.items())}
 
 
@@ -164,14 +170,21 @@ def _rows(boxes: Boxes) -> list[list[str]]:
     for name in set(names):
         if not name or re.search(r"\s", name):
             raise PerceptionError(
-                f"class {name!r}", found="blanks in the name" if name else "an empty name",
-                expected="one word, as blanks separate the fields",
-                do="Map the class to another name, such as Traffic_light.",
-            )  # fmt: skip
+                f"class {name!r}",
+                "blanks in the name" if name else "an empty name",
+                "one word, as blanks separate the fields",
+                "Map the class to another name, such as Traffic_light.",
+            )
     columns = np.column_stack(
-        [boxes.truncation, boxes.alpha, boxes.xyxy, boxes.dimensions, boxes.location,
-         boxes.rotation_y]
-    )  # fmt: skip
+        [
+            boxes.truncation,
+            boxes.alpha,
+            boxes.xyxy,
+            boxes.dimensions,
+            boxes.location,
+            boxes.rotation_y,
+        ]
+    )
     rows = []
     for name, occlusion, row in zip(names, boxes.occlusion.tolist(), columns.tolist(), strict=True):
         truncation, *rest = map(_number, row, _UNSET)
@@ -253,9 +266,7 @@ def _split_regular(
     ):
         return None
     try:  # an empty field, from two blanks, is refused too
-        values = np.loadtxt(
-            lines, delimiter=" ", comments=None, usecols=range(1, fields), ndmin=2
-        )  # fmt: skip
+        values = np.loadtxt(lines, delimiter=" ", comments=None, usecols=range(1, fields), ndmin=2)
     except ValueError:
         return None
     return (names, values, counts) if np.isfinite(values).all() else None
@@ -333,6 +344,4 @@ def _is_integer(word: str) -> bool:
 
 
 def _refuse(path: Path, line: int, found: str, expected: str) -> NoReturn:
-    raise PerceptionError(
-        f"{path}, line {line}", found=found, expected=expected, do="Correct that line."
-    )
+    raise PerceptionError(f"{path}, line {line}", found, expected, "Correct that line.")

@@ -63,9 +63,11 @@ def _channels(
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         kind = "grey" if image.ndim == 2 else f"{image.shape[2]} channels of {image.dtype}"
         raise PerceptionError(
-            path, found=kind, expected="8-bit RGB: magenta road, red other, black unsure",
-            do="A palette image must be converted to RGB in these colours.",
-        )  # fmt: skip
+            path,
+            kind,
+            "8-bit RGB: magenta road, red other, black unsure",
+            "A palette image must be converted to RGB in these colours.",
+        )
     if size is not None:
         check_size(path, image.shape, size)
     red, green, blue = (np.ascontiguousarray(image[..., c]) for c in range(3))
@@ -74,8 +76,9 @@ def _channels(
         foreign = ((image != 0) & (image != 255)).any(axis=2) | (green != 0)
         row, column = np.argwhere(foreign)[0]
         raise PerceptionError(
-            f"{path}: pixel x={column}, y={row}", found=f"RGB {image[row, column].tolist()}",
-            expected="(255, 0, 255) road, (255, 0, 0) not road or (0, 0, 0) unsure",
-            do="Was the label saved as JPEG, or resized with interpolation?",
-        )  # fmt: skip
+            f"{path}: pixel x={column}, y={row}",
+            f"RGB {image[row, column].tolist()}",
+            "(255, 0, 255) road, (255, 0, 0) not road or (0, 0, 0) unsure",
+            "Was the label saved as JPEG, or resized with interpolation?",
+        )
     return red > 0, blue > 0

@@ -23,18 +23,18 @@ def read_semantic(path: Path, scheme: LabelScheme, size: tuple[int, int]) -> Sem
     check_size(path, ids.shape, size)
     if ids.dtype != np.uint8:
         raise PerceptionError(
-            path, found=f"{ids.dtype} values", expected="8-bit class ids",
-            do="Is this an image of instance ids?",
-        )  # fmt: skip
+            path, f"{ids.dtype} values", "8-bit class ids", "Is this an image of instance ids?"
+        )
     known = scheme.known_ids.copy()
     known[IGNORE_INDEX] = True
     if not known[ids].all():
         unknown, counts = np.unique(ids[~known[ids]], return_counts=True)
         raise PerceptionError(
-            path, found=f"class id {unknown[0]} in {counts[0]} pixels",
-            expected=f"the ids of the label table of {scheme.name}",
-            do="Are these train ids, or the labels of another data set?",
-        )  # fmt: skip
+            path,
+            f"class id {unknown[0]} in {counts[0]} pixels",
+            f"the ids of the label table of {scheme.name}",
+            "Are these train ids, or the labels of another data set?",
+        )
     return SemanticLabel(ids, scheme)
 
 
@@ -42,10 +42,11 @@ def check_size(path: Path, shape: tuple[int, ...], size: tuple[int, ...]) -> Non
     """Raises a `PerceptionError` where a label is not as large as its image, (height, width)."""
     if shape[:2] != tuple(size):
         raise PerceptionError(
-            path, found=f"{shape[1]}x{shape[0]} pixels",
-            expected=f"the size of its image, {size[1]}x{size[0]}",
-            do="Scale neither of the two: find the label of this very image.",
-        )  # fmt: skip
+            path,
+            f"{shape[1]}x{shape[0]} pixels",
+            f"the size of its image, {size[1]}x{size[0]}",
+            "Scale neither of the two: find the label of this very image.",
+        )
 
 
 def road_from_classes(label: SemanticLabel, names: tuple[str, ...]) -> RoadLabel:
@@ -53,9 +54,11 @@ def road_from_classes(label: SemanticLabel, names: tuple[str, ...]) -> RoadLabel
     for name in names:
         if name not in label.scheme.by_name:
             raise PerceptionError(
-                f"{label.scheme.name}: road", found=f"no class {name}",
-                expected=f"some of {', '.join(label.scheme.names)}", do="Correct the dataset.yaml.",
-            )  # fmt: skip
+                f"{label.scheme.name}: road",
+                f"no class {name}",
+                f"some of {', '.join(label.scheme.names)}",
+                "Correct the dataset.yaml.",
+            )
     is_road = np.zeros(256, bool)
     is_road[[label.scheme.by_name[name].id for name in names]] = True
     road = is_road[label.ids]

@@ -78,9 +78,11 @@ def parse(data: bytes) -> Document:
     """The annotation in the bytes of a file; raises as `read` does."""
     content = parse_json(data)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        found = f"an object with keys {sorted(content)[:8]}" if isinstance(content, dict) else (
-            f"a {type(content).__name__}"
-        )  # fmt: skip
+        found = (
+            f"an object with keys {sorted(content)[:8]}"
+            if isinstance(content, dict)
+            else (f"a {type(content).__name__}")
+        )
         raise RefusedError(
             "not_labelme", f"found {_short(found, 200)}, expected an object with a list `shapes`"
         )
@@ -142,10 +144,14 @@ def read_shape(raw: object) -> tuple[Shape, list[Problem]]:
         problems.append(Problem("bad_attribute", f"description {_short(description)} is no text"))
         description = None
     shape = Shape(
-        label, kind, points, group_id=_group(raw.get("group_id"), problems),
-        flags=_flags(raw.get("flags"), problems), description=description or "",
+        label,
+        kind,
+        points,
+        group_id=_group(raw.get("group_id"), problems),
+        flags=_flags(raw.get("flags"), problems),
+        description=description or "",
         extra={key: value for key, value in raw.items() if key not in SHAPE_KEYS},
-    )  # fmt: skip
+    )
     return shape, problems
 
 
@@ -196,8 +202,12 @@ def read_points(raw: object) -> NDArray[np.float64]:
     number = (int, float)
     far = wild = -1
     for i, pair in enumerate(raw):
-        if not (isinstance(pair, list) and len(pair) == 2
-                and type(pair[0]) in number and type(pair[1]) in number):  # fmt: skip
+        if not (
+            isinstance(pair, list)
+            and len(pair) == 2
+            and type(pair[0]) in number
+            and type(pair[1]) in number
+        ):
             raise RefusedError(
                 "bad_points", f"point {i}: found {_short(pair)}, expected [x, y] of two numbers"
             )
@@ -243,9 +253,12 @@ def degenerate(shape: Shape) -> str | None:
 
 
 def document(
-    shapes: Sequence[Shape], image_path: str, size: tuple[int, int], *,
+    shapes: Sequence[Shape],
+    image_path: str,
+    size: tuple[int, int],
+    *,
     flags: Mapping[str, bool] | None = None,
-) -> Document:  # fmt: skip
+) -> Document:
     """A new annotation of an image of `size` (height, width); `image_path` is relative, with /."""
     return Document(
         {
@@ -264,10 +277,14 @@ def shape_record(shape: Shape) -> dict[str, Any]:
     """The JSON object of one shape: labelme's seven keys, then the unknown ones."""
     mask = None if shape.mask is None else encode_mask(shape.mask)
     known = {
-        "label": shape.label, "points": shape.points.tolist(), "group_id": shape.group_id,
-        "description": shape.description, "shape_type": shape.type, "flags": dict(shape.flags),
+        "label": shape.label,
+        "points": shape.points.tolist(),
+        "group_id": shape.group_id,
+        "description": shape.description,
+        "shape_type": shape.type,
+        "flags": dict(shape.flags),
         "mask": mask,
-    }  # fmt: skip
+    }
     return known | dict(shape.extra)
 
 

@@ -75,9 +75,11 @@ class Manifest:
             return importlib.import_module(self.reader)
         except ModuleNotFoundError as error:
             raise PerceptionError(
-                f"{self.path}: reader", found=self.reader, expected="an importable module",
-                do=f"Python says: {error}.",
-            ) from error  # fmt: skip
+                f"{self.path}: reader",
+                self.reader,
+                "an importable module",
+                f"Python says: {error}.",
+            ) from error
 
     def split(self, name: str) -> Split:
         """A split of this data set, or any list file (`….txt`, one key per line) as one."""
@@ -87,9 +89,11 @@ class Manifest:
             part = next(iter(self.splits.values())).part
             return Split(name, part, list=Path(name))
         raise PerceptionError(
-            f"{self.name}: split", found=name, expected=f"one of {', '.join(self.splits)}",
-            do="Give one of these, or a .txt file with one frame name per line.",
-        )  # fmt: skip
+            f"{self.name}: split",
+            name,
+            f"one of {', '.join(self.splits)}",
+            "Give one of these, or a .txt file with one frame name per line.",
+        )
 
     def box_classes(self, names: tuple[str, ...] | None = None) -> tuple[BoxClass, ...]:
         """The named box classes in that order; all of them for None."""
@@ -97,10 +101,11 @@ class Manifest:
         for name in names or ():
             if name not in known:
                 raise PerceptionError(
-                    f"{self.path}: boxes", found=f"no class {name}",
-                    expected=f"one of {', '.join(known) or 'none: no boxes here'}",
-                    do="Add it to the dataset.yaml with the type names it is made of.",
-                )  # fmt: skip
+                    f"{self.path}: boxes",
+                    f"no class {name}",
+                    f"one of {', '.join(known) or 'none: no boxes here'}",
+                    "Add it to the dataset.yaml with the type names it is made of.",
+                )
         return tuple(known[n] for n in names) if names is not None else self.boxes
 
 
@@ -125,18 +130,23 @@ def load_manifest(name: str | Path) -> Manifest:
     layout = {str(k): str(v) for k, v in content["layout"].items()}
     if "image" not in layout:
         raise _bad(f"{path}: layout.image", "nothing", "a path template")
-    splits = {
-        str(k): _split(path, str(k), v) for k, v in content["splits"].items()
-    }  # fmt: skip
+    splits = {str(k): _split(path, str(k), v) for k, v in content["splits"].items()}
     boxes = tuple(_box_class(path, str(k), v) for k, v in (content.get("boxes") or {}).items())
     return Manifest(
-        path=path, name=str(content["name"]), title=str(content.get("title", content["name"])),
-        layout=layout, key=str(content["key"]), splits=splits,
+        path=path,
+        name=str(content["name"]),
+        title=str(content.get("title", content["name"])),
+        layout=layout,
+        key=str(content["key"]),
+        splits=splits,
         reader=str(content.get("reader", "perception.formats.read")),
-        optional=frozenset(content.get("optional") or ()), road=tuple(content.get("road") or ()),
-        boxes=boxes, licence=str(content.get("licence", "")),
-        source=str(content.get("source", "")), extra=dict(content.get("extra") or {}),
-    )  # fmt: skip
+        optional=frozenset(content.get("optional") or ()),
+        road=tuple(content.get("road") or ()),
+        boxes=boxes,
+        licence=str(content.get("licence", "")),
+        source=str(content.get("source", "")),
+        extra=dict(content.get("extra") or {}),
+    )
 
 
 def template_fields(template: str) -> tuple[str, ...]:
@@ -163,10 +173,11 @@ def _find(name: str) -> Path:
         return path
     known = sorted(p.parent.name for p in packaged("datasets").glob("*/dataset.yaml"))
     raise PerceptionError(
-        f"data set {name}", found="no such packaged data set",
-        expected=f"one of {', '.join(known)}",
-        do="Give one of these, or the path of a dataset.yaml (docs/add_a_dataset.md).",
-    )  # fmt: skip
+        f"data set {name}",
+        "no such packaged data set",
+        f"one of {', '.join(known)}",
+        "Give one of these, or the path of a dataset.yaml (docs/add_a_dataset.md).",
+    )
 
 
 def _split(path: Path, name: str, row: Any) -> Split:
@@ -174,10 +185,14 @@ def _split(path: Path, name: str, row: Any) -> Split:
     if not isinstance(row, Mapping) or not set(row) <= allowed:
         raise _bad(f"{path}: splits.{name}", str(row), f"a table with any of {sorted(allowed)}")
     return Split(
-        name, str(row.get("part", "")), row.get("frames"),
+        name,
+        str(row.get("part", "")),
+        row.get("frames"),
         _list(path, str(row["list"])) if row.get("list") else None,
-        tuple(row.get("include") or ()), tuple(row.get("exclude") or ()), row.get("labelled", True),
-    )  # fmt: skip
+        tuple(row.get("include") or ()),
+        tuple(row.get("exclude") or ()),
+        row.get("labelled", True),
+    )
 
 
 def _list(path: Path, name: str) -> Path:
@@ -193,4 +208,4 @@ def _box_class(path: Path, name: str, row: Any) -> BoxClass:
 
 
 def _bad(where: object, found: str, expected: str) -> PerceptionError:
-    return PerceptionError(where, found=found, expected=expected, do="See docs/add_a_dataset.md.")
+    return PerceptionError(where, found, expected, "See docs/add_a_dataset.md.")

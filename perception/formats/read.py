@@ -35,13 +35,18 @@ def read(files: FrameFiles, manifest: Manifest) -> Frame:
     if "semantic" in paths:
         semantic = read_semantic(paths["semantic"], manifest.scheme, image.size)
     return Frame(
-        files.key, image, semantic=semantic, road=_road(files, manifest, image, semantic),
+        files.key,
+        image,
+        semantic=semantic,
+        road=_road(files, manifest, image, semantic),
         boxes=_boxes(paths["boxes"]) if "boxes" in paths else None,
         calibration=kitti_calib.read_calibration(paths["calibration"])
-        if "calibration" in paths else None,
+        if "calibration" in paths
+        else None,
         instances=cityscapes.read_instances(paths["instances"], image.size)
-        if "instances" in paths else None,
-    )  # fmt: skip
+        if "instances" in paths
+        else None,
+    )
 
 
 def _boxes(path: Path) -> Boxes:

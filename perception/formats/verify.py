@@ -78,8 +78,10 @@ def verify(
             progress(done, len(ordered))
     return Report(
         tuple(_split_report(split, listing) for split, listing in listings),
-        len(frames), _expected(listings, manifest), tuple(damage),
-    )  # fmt: skip
+        len(frames),
+        _expected(listings, manifest),
+        tuple(damage),
+    )
 
 
 def check_frame(files: FrameFiles, manifest: Manifest) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ def check_image(path: Path) -> None:
             image.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise PerceptionError(
-            path, found=str(error), expected="a whole image", do="Copy or download it again."
+            path, str(error), "a whole image", "Copy or download it again."
         ) from error
 
 

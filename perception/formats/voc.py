@@ -57,15 +57,16 @@ def read_annotation(path: Path) -> VocObjects:
         root = ElementTree.fromstring(read_bytes(path))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise PerceptionError(
-            path, found=str(error), expected="an XML annotation",
-            do="Correct or remove the file.",
-        ) from error  # fmt: skip
+            path, str(error), "an XML annotation", "Correct or remove the file."
+        ) from error
     names, corners, difficult = [], [], []
     if root.tag != "annotation":
         raise PerceptionError(
-            path, found=f"XML that begins with <{root.tag}>", expected="<annotation>",
-            do="Give the folder of a VOC data set.",
-        )  # fmt: skip
+            path,
+            f"XML that begins with <{root.tag}>",
+            "<annotation>",
+            "Give the folder of a VOC data set.",
+        )
     for number, item in enumerate(root.findall("object"), 1):
         children = {child.tag: child for child in item}
         name = _text(children.get("name"))
@@ -87,14 +88,10 @@ def read_image_set(path: Path) -> list[str]:
     """
     images = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
     if not images:
-        raise PerceptionError(
-            path, found="no image", expected="one name per line", do="Choose another image set."
-        )
+        raise PerceptionError(path, "no image", "one name per line", "Choose another image set.")
     if len(set(images)) != len(images):
         twice = next(name for i, name in enumerate(images) if name in images[:i])
-        raise PerceptionError(
-            path, found=f"{twice} twice", expected="every image once", do="Remove one of the two."
-        )
+        raise PerceptionError(path, f"{twice} twice", "every image once", "Remove one of the two.")
     return images
 
 
@@ -153,12 +150,8 @@ def _flag(path: Path, number: int, element: ElementTree.Element | None) -> bool:
 
 
 def _refuse(path: Path, number: int, found: str, expected: str) -> NoReturn:
-    raise PerceptionError(
-        f"{path}, object {number}", found=found, expected=expected, do="Correct that object."
-    )
+    raise PerceptionError(f"{path}, object {number}", found, expected, "Correct that object.")
 
 
 def _refuse_line(path: Path, number: int, found: str, expected: str) -> NoReturn:
-    raise PerceptionError(
-        f"{path}, line {number}", found=found, expected=expected, do="Correct that line."
-    )
+    raise PerceptionError(f"{path}, line {number}", found, expected, "Correct that line.")

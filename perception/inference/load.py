@@ -57,9 +57,11 @@ def choose_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch raises both
         raise PerceptionError(
-            "device", found=name, expected="auto, cpu, or an accelerator that torch finds here",
-            do="perception doctor says what this installation can do.",
-        ) from error  # fmt: skip
+            "device",
+            name,
+            "auto, cpu, or an accelerator that torch finds here",
+            "perception doctor says what this installation can do.",
+        ) from error
 
 
 def find_checkpoint(run: Path, which: str | None = None) -> tuple[Path, Path]:
@@ -71,6 +73,8 @@ def find_checkpoint(run: Path, which: str | None = None) -> tuple[Path, Path]:
         if (run / f"{name}.pt").is_file():
             return run, run / f"{name}.pt"
     raise PerceptionError(
-        run, found="no checkpoint", expected=" or ".join(f"{n}.pt" for n in names),
-        do="Give the folder of a run, e.g. runs/demo/2026-01-31_12-00-00.",
-    )  # fmt: skip
+        run,
+        "no checkpoint",
+        " or ".join(f"{n}.pt" for n in names),
+        "Give the folder of a run, e.g. runs/demo/2026-01-31_12-00-00.",
+    )

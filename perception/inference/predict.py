@@ -93,9 +93,11 @@ class _Film:
             self.writer = cv2.VideoWriter(str(self.temporary), code, self.fps, size)
             if not self.writer.isOpened():
                 raise PerceptionError(
-                    self.path, found="no encoder for mp4v", expected="an OpenCV with FFmpeg",
-                    do="Reinstall opencv-python, or predict a folder of images.",
-                )  # fmt: skip
+                    self.path,
+                    "no encoder for mp4v",
+                    "an OpenCV with FFmpeg",
+                    "Reinstall opencv-python, or predict a folder of images.",
+                )
         self.writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
 
     def __exit__(self, *error: object) -> None:

@@ -42,16 +42,19 @@ def open_source(path: Path) -> Source:
     images = _images(path)
     if not images:
         raise PerceptionError(
-            path, found="no images" if path.is_dir() else "no such file or folder",
-            expected=f"an image, a video or a folder with {', '.join(IMAGE_SUFFIXES)}",
-            do="Give images=PATH.",
-        )  # fmt: skip
+            path,
+            "no images" if path.is_dir() else "no such file or folder",
+            f"an image, a video or a folder with {', '.join(IMAGE_SUFFIXES)}",
+            "Give images=PATH.",
+        )
     keys = [_key(path, image) for image in images]
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise PerceptionError(
-            path, found=f"two images for {min(twice)}", expected="one file per name",
-            do="Rename one of them, or predict the folders one by one.",
-        )  # fmt: skip
+            path,
+            f"two images for {min(twice)}",
+            "one file per name",
+            "Rename one of them, or predict the folders one by one.",
+        )
     return Source(path, len(images))
 
 
@@ -74,9 +77,11 @@ def _open_video(path: Path) -> Source:
     try:
         if not video.isOpened():
             raise PerceptionError(
-                path, found="a video that does not open", expected="a file that OpenCV can decode",
-                do="Convert it, e.g. with ffmpeg, to H.264 in .mp4.",
-            )  # fmt: skip
+                path,
+                "a video that does not open",
+                "a file that OpenCV can decode",
+                "Convert it, e.g. with ffmpeg, to H.264 in .mp4.",
+            )
         count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         return Source(path, max(count, 0), float(video.get(cv2.CAP_PROP_FPS)) or 25.0)
     finally:

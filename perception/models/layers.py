@@ -26,8 +26,9 @@ class SameConv2d(nn.Conv2d):
             reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
             total = max((-(-length // stride) - 1) * stride + reach - length, 0)
             pads += [total // 2, total - total // 2]
-        return F.conv2d(F.pad(input, pads), self.weight, self.bias, self.stride, 0, self.dilation,
-                        self.groups)  # fmt: skip
+        return F.conv2d(
+            F.pad(input, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
 
 
 class DilatedDepthwiseConv2d(nn.Conv2d):
@@ -87,8 +88,15 @@ def conv_bn(
     activation: type[nn.Module] = nn.ReLU,
 ) -> nn.Sequential:
     """Convolution, batch norm, activation; keys `.0` and `.1` as in torchvision's files."""
-    conv = conv2d(in_channels, out_channels, kernel, stride=stride, dilation=dilation,
-                  groups=groups, padding=padding)  # fmt: skip
+    conv = conv2d(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=stride,
+        dilation=dilation,
+        groups=groups,
+        padding=padding,
+    )
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), activation(inplace=True))
 
 
@@ -113,8 +121,9 @@ class ImagePooling(nn.Module):
         pooled = self.conv(features.mean((2, 3), keepdim=True))
         if self.training and len(features) == 1:  # one value per channel has no variance
             norm = self.norm
-            pooled = F.batch_norm(pooled, norm.running_mean, norm.running_var, norm.weight,
-                                  norm.bias, eps=norm.eps)  # fmt: skip
+            pooled = F.batch_norm(
+                pooled, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
         else:
             pooled = self.norm(pooled)
         return F.relu(pooled).expand(-1, -1, *features.shape[2:])

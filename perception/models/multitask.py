@@ -50,10 +50,7 @@ class MultiTask(nn.Module):
         return encoder((image.to(encoder.mean.dtype) - encoder.mean) / encoder.std)
 
     def decode(
-        self,
-        features: dict[str, Tensor],
-        size: tuple[int, int],
-        tasks: Sequence[str] | None = None,
+        self, features: dict[str, Tensor], size: tuple[int, int], tasks: Sequence[str] | None = None
     ) -> dict[str, Any]:
         """Outputs by task for the features of images of `size`."""
         chosen = self.tasks if tasks is None else tasks
@@ -63,9 +60,11 @@ class MultiTask(nn.Module):
         """The head of a task; a `PerceptionError` when there is none."""
         if task not in self.heads:
             raise PerceptionError(
-                "task", found=task, expected=f"one of {', '.join(self.tasks)}",
-                do="Train a head for it, or ask for another.",
-            )  # fmt: skip
+                "task",
+                task,
+                f"one of {', '.join(self.tasks)}",
+                "Train a head for it, or ask for another.",
+            )
         head = self.heads[task]
         assert isinstance(head, Head)
         return head

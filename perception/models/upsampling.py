@@ -36,8 +36,9 @@ def upsample(kind: str, channels: int, factor: int, setting: str) -> nn.Module:
         return PixelShuffle(channels, factor)
     if kind == "deconv":
         return Deconv(channels, factor)
-    raise PerceptionError(f"{setting}.upsampling", found=str(kind), expected=", ".join(KINDS),
-                          do="Choose one of them.")  # fmt: skip
+    raise PerceptionError(
+        f"{setting}.upsampling", str(kind), ", ".join(KINDS), "Choose one of them."
+    )
 
 
 class ResizeConv(nn.Module):

@@ -48,8 +48,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise PerceptionError(path, found="no such file", expected="a weights file",
-                              do="Check the path, or set weights to null.")  # fmt: skip
+        raise PerceptionError(
+            path, "no such file", "a weights file", "Check the path, or set weights to null."
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -59,8 +60,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds on damaged files
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise PerceptionError(path, found=reason, expected="safetensors or a plain state dict",
-                              do="Download or save the file again.") from error  # fmt: skip
+        raise PerceptionError(
+            path, reason, "safetensors or a plain state dict", "Download or save the file again."
+        ) from error
     return _tensors(path, state)
 
 
@@ -83,8 +85,13 @@ def load_weights(
         raise _does_not_fit(where, fit)
     chosen = {key: state[key] for key in fit.fitting}
     module.load_state_dict(chosen, strict=False)
-    log.info("%s: %d tensors loaded, %d not needed%s", where, len(fit.fitting), len(fit.unused),
-             f" ({', '.join(fit.unused)})" if fit.unused else "")  # fmt: skip
+    log.info(
+        "%s: %d tensors loaded, %d not needed%s",
+        where,
+        len(fit.fitting),
+        len(fit.unused),
+        f" ({', '.join(fit.unused)})" if fit.unused else "",
+    )
     return fit
 
 
@@ -127,14 +134,18 @@ def published_file(url: str) -> Path:
         except Exception as error:  # urllib, socket and hub each have their own
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise PerceptionError(
-                url, found=reason, expected="a network",
-                do=f"Put that file at {path}, or set encoder.weights to a file or to null.",
-            ) from error  # fmt: skip
+                url,
+                reason,
+                "a network",
+                f"Put that file at {path}, or set encoder.weights to a file or to null.",
+            ) from error
     if not _sha256(path).startswith(digits):
         raise PerceptionError(
-            path, found=f"SHA-256 {_sha256(path)[: len(digits)]}", expected=f"SHA-256 {digits}",
-            do=f"Delete it and put the file of {url} there.",
-        )  # fmt: skip
+            path,
+            f"SHA-256 {_sha256(path)[: len(digits)]}",
+            f"SHA-256 {digits}",
+            f"Delete it and put the file of {url} there.",
+        )
     return path
 
 
@@ -149,14 +160,17 @@ def _tensors(path: Path, state: object) -> dict[str, Tensor]:
                 state = state[wrapper]
                 break
     if not isinstance(state, Mapping) or not state:
-        raise PerceptionError(path, found=type(state).__name__, expected="tensors by key",
-                              do="Save the module's state_dict().")  # fmt: skip
+        raise PerceptionError(
+            path, type(state).__name__, "tensors by key", "Save the module's state_dict()."
+        )
     wrong = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if wrong:
         raise PerceptionError(
-            f"{path}: {wrong[0]}", found="no tensor", expected="tensors by key",
-            do="Save the module's state_dict() alone.",
-        )  # fmt: skip
+            f"{path}: {wrong[0]}",
+            "no tensor",
+            "tensors by key",
+            "Save the module's state_dict() alone.",
+        )
     if all(key.startswith("module.") for key in state):
         return {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)
@@ -173,10 +187,11 @@ def _does_not_fit(where: object, fit: Fit) -> PerceptionError:
             more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
             parts.append(f"{len(keys)} {kind} ({'; '.join(keys[:_SHOWN])}{more})")
     return PerceptionError(
-        where, found=", ".join(parts),
-        expected=f"the keys and shapes of this network ({len(fit.fitting)} fit)",
-        do="Choose the encoder, width and heads that the file was made with.",
-    )  # fmt: skip
+        where,
+        ", ".join(parts),
+        f"the keys and shapes of this network ({len(fit.fitting)} fit)",
+        "Choose the encoder, width and heads that the file was made with.",
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -9,17 +9,11 @@ from perception.ops.boxes import (
     complete_box_iou,
     distance_box_iou,
     generalized_box_iou,
-)  # fmt: skip
+)
 from perception.ops.crop import rezoom
 from perception.ops.deform_conv import DeformConv2d, deform_conv2d
 from perception.ops.deform_pool import deform_ps_roi_pool, deform_roi_pool
-from perception.ops.modules import (
-    MultiScaleRoIAlign,
-    PSRoIAlign,
-    PSRoIPool,
-    RoIAlign,
-    RoIPool,
-)
+from perception.ops.modules import MultiScaleRoIAlign, PSRoIAlign, PSRoIPool, RoIAlign, RoIPool
 from perception.ops.pooling import ps_roi_align, ps_roi_pool, roi_pool
 from perception.ops.suppression import batched_nms, box_voting, nms, nms_rotated, soft_nms
 

@@ -59,8 +59,9 @@ def load() -> Status:
             raise ImportError(f"perception.ops: no native ops: {why}. {REBUILD}") from error
         warnings.warn(
             f"perception.ops runs the PyTorch reference, which is slow: {why}. {REBUILD}",
-            RuntimeWarning, stacklevel=2,
-        )  # fmt: skip
+            RuntimeWarning,
+            stacklevel=2,
+        )
         return Status(False, None, (), why)
     isa.restype = ctypes.c_char_p
     runs = isa().decode()
@@ -68,8 +69,9 @@ def load() -> Status:
         warnings.warn(
             f"perception.ops: PERCEPTION_ISA={wanted} asks for more than this machine has; "
             f"{runs} runs.",
-            RuntimeWarning, stacklevel=2,
-        )  # fmt: skip
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return Status(True, runs, tuple(note.get("cuda") or ()), note.get("why"))
 
 

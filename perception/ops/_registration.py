@@ -19,10 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 LIBRARY = torch.library.Library("perception", "DEF")
-_AUTOCAST = {
-    "cpu": torch._C.DispatchKey.AutocastCPU,
-    "cuda": torch._C.DispatchKey.AutocastCUDA,
-}
+_AUTOCAST = {"cpu": torch._C.DispatchKey.AutocastCPU, "cuda": torch._C.DispatchKey.AutocastCUDA}
 
 
 def define(

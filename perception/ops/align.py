@@ -124,9 +124,18 @@ def multi_level_roi_align(
     if levels is not None:
         check_device("levels", levels, rois)
     return call(
-        _multi_level, features, rois, levels, scales, rows, columns, sampling_ratio, aligned,
-        float(canonical_size), canonical_level,
-    )  # fmt: skip
+        _multi_level,
+        features,
+        rois,
+        levels,
+        scales,
+        rows,
+        columns,
+        sampling_ratio,
+        aligned,
+        float(canonical_size),
+        canonical_level,
+    )
 
 
 def _of_one_dtype(features: Sequence[Tensor]) -> list[Tensor]:
@@ -165,20 +174,32 @@ def _check_levels(features: Sequence[Tensor], scales: Sequence[float], *, halvin
 
 
 def _fake_roi_align(
-    features: Tensor, rois: Tensor, scale: float, rows: int, columns: int, sampling_ratio: int,
+    features: Tensor,
+    rois: Tensor,
+    scale: float,
+    rows: int,
+    columns: int,
+    sampling_ratio: int,
     aligned: bool,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     shape = (rois.shape[0], features.shape[1], rows, columns)
     return torch.empty(
-        shape, dtype=features.dtype, device=features.device,
+        shape,
+        dtype=features.dtype,
+        device=features.device,
         memory_format=reference.layout_of(features),
-    )  # fmt: skip
+    )
 
 
 def _fake_roi_align_backward(
-    grad: Tensor, rois: Tensor, scale: float, shape: Sequence[int], sampling_ratio: int,
-    aligned: bool, deterministic: bool = True,
-) -> Tensor:  # fmt: skip
+    grad: Tensor,
+    rois: Tensor,
+    scale: float,
+    shape: Sequence[int],
+    sampling_ratio: int,
+    aligned: bool,
+    deterministic: bool = True,
+) -> Tensor:
     return torch.empty(
         shape, dtype=grad.dtype, device=grad.device, memory_format=reference.layout_of(grad)
     )
@@ -215,31 +236,44 @@ def _backward_roi_align_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 _roi_align = define(
     "roi_align(Tensor features, Tensor rois, float spatial_scale, int rows, int columns, "
     "int sampling_ratio, bool aligned) -> Tensor",
-    reference=reference.roi_align, fake=_fake_roi_align,
-    setup=_setup_roi_align, backward=_backward_roi_align,
-)  # fmt: skip
+    reference=reference.roi_align,
+    fake=_fake_roi_align,
+    setup=_setup_roi_align,
+    backward=_backward_roi_align,
+)
 _roi_align_backward = define(
     "roi_align_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt[] shape, "
     "int sampling_ratio, bool aligned, bool deterministic) -> Tensor",
-    reference=reference.roi_align_backward, fake=_fake_roi_align_backward,
-    setup=_setup_roi_align_backward, backward=_backward_roi_align_backward,
-)  # fmt: skip
+    reference=reference.roi_align_backward,
+    fake=_fake_roi_align_backward,
+    setup=_setup_roi_align_backward,
+    backward=_backward_roi_align_backward,
+)
 
 
 # ---------------------------------------------------------------------------- pyramids
 
 
 def _fake_multi_level(
-    features: list[Tensor], rois: Tensor, levels: Tensor | None, scales: list[float], rows: int,
-    columns: int, *settings: Any,
-) -> Tensor:  # fmt: skip
+    features: list[Tensor],
+    rois: Tensor,
+    levels: Tensor | None,
+    scales: list[float],
+    rows: int,
+    columns: int,
+    *settings: Any,
+) -> Tensor:
     return _fake_roi_align(features[0], rois, scales[0], rows, columns, 0, False)
 
 
 def _fake_multi_level_backward(
-    grad: Tensor, rois: Tensor, levels: Tensor | None, scales: list[float], shapes: Sequence[int],
+    grad: Tensor,
+    rois: Tensor,
+    levels: Tensor | None,
+    scales: list[float],
+    shapes: Sequence[int],
     *settings: Any,
-) -> list[Tensor]:  # fmt: skip
+) -> list[Tensor]:
     parts = [shapes[4 * i : 4 * i + 4] for i in range(len(scales))]
     return [_fake_roi_align_backward(grad, rois, 1.0, shape, 0, False) for shape in parts]
 
@@ -283,12 +317,16 @@ _RULE = "int sampling_ratio, bool aligned, float canonical_size, int canonical_l
 _multi_level = define(
     "multi_level_roi_align(Tensor[] features, Tensor rois, Tensor? levels, "
     f"float[] spatial_scales, int rows, int columns, {_RULE}) -> Tensor",
-    reference=reference.multi_level_roi_align, fake=_fake_multi_level,
-    setup=_setup_multi_level, backward=_backward_multi_level,
-)  # fmt: skip
+    reference=reference.multi_level_roi_align,
+    fake=_fake_multi_level,
+    setup=_setup_multi_level,
+    backward=_backward_multi_level,
+)
 _multi_level_backward = define(
     "multi_level_roi_align_backward(Tensor grad, Tensor rois, Tensor? levels, "
     f"float[] spatial_scales, SymInt[] shapes, {_RULE}, bool deterministic) -> Tensor[]",
-    reference=reference.multi_level_roi_align_backward, fake=_fake_multi_level_backward,
-    setup=_setup_multi_level_backward, backward=_backward_multi_level_backward,
-)  # fmt: skip
+    reference=reference.multi_level_roi_align_backward,
+    fake=_fake_multi_level_backward,
+    setup=_setup_multi_level_backward,
+    backward=_backward_multi_level_backward,
+)

@@ -159,11 +159,14 @@ def _define(name: str, eps: str = "") -> Any:
         **twice_differentiable(
             getattr(reference, f"{name}_backward"), by=getattr(reference, name), places=(0, 1)
         ),
-    )  # fmt: skip
+    )
     return define(
         f"{name}(Tensor boxes1, Tensor boxes2{eps}) -> Tensor",
-        reference=getattr(reference, name), fake=_fake, setup=_setup, backward=_gradient(backward),
-    )  # fmt: skip
+        reference=getattr(reference, name),
+        fake=_fake,
+        setup=_setup,
+        backward=_gradient(backward),
+    )
 
 
 _box_iou = _define("box_iou")
@@ -172,5 +175,6 @@ _distance_box_iou = _define("distance_box_iou", ", float eps")
 _complete_box_iou = _define("complete_box_iou", ", float eps")
 _box_iou_rotated = define(
     "box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor",
-    reference=reference.box_iou_rotated, fake=_fake,
-)  # fmt: skip
+    reference=reference.box_iou_rotated,
+    fake=_fake,
+)

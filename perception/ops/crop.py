@@ -10,12 +10,7 @@ from torch import Tensor
 
 from perception.ops import reference
 from perception.ops._arguments import as_rois, check_features, check_map, check_scale
-from perception.ops._registration import (
-    call,
-    define,
-    deterministic,
-    twice_differentiable,
-)
+from perception.ops._registration import call, define, deterministic, twice_differentiable
 
 QUARTERS = (-0.25, 0.0, 0.25)
 
@@ -57,9 +52,13 @@ def rezoom(
     rois = as_rois(features, boxes)
     check_map("features", features, rois)
     return call(
-        _rezoom, features, rois, [float(o) for o in w_offsets], [float(o) for o in h_offsets],
+        _rezoom,
+        features,
+        rois,
+        [float(o) for o in w_offsets],
+        [float(o) for o in h_offsets],
         float(spatial_scale),
-    )  # fmt: skip
+    )
 
 
 def _fake(
@@ -70,9 +69,14 @@ def _fake(
 
 
 def _fake_backward(
-    grad: Tensor, features: Tensor, rois: Tensor, w_offsets: list[float], h_offsets: list[float],
-    scale: float, deterministic: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    grad: Tensor,
+    features: Tensor,
+    rois: Tensor,
+    w_offsets: list[float],
+    h_offsets: list[float],
+    scale: float,
+    deterministic: bool,
+) -> tuple[Tensor, Tensor]:
     return torch.empty_like(features), torch.empty_like(rois)
 
 
@@ -92,15 +96,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 _SETTINGS = "float[] w_offsets, float[] h_offsets, float spatial_scale"
 _rezoom = define(
     f"rezoom(Tensor features, Tensor rois, {_SETTINGS}) -> Tensor",
-    reference=reference.rezoom, fake=_fake, setup=_setup, backward=_backward,
-)  # fmt: skip
+    reference=reference.rezoom,
+    fake=_fake,
+    setup=_setup,
+    backward=_backward,
+)
 _rezoom_backward = define(
     f"rezoom_backward(Tensor grad, Tensor features, Tensor rois, {_SETTINGS}, "
     "bool deterministic) -> (Tensor, Tensor)",
     fake=_fake_backward,
     **twice_differentiable(
-        reference.rezoom_backward,
-        by=lambda *given: reference.rezoom(*given[:-1]),
-        places=(0, 1),
+        reference.rezoom_backward, by=lambda *given: reference.rezoom(*given[:-1]), places=(0, 1)
     ),
-)  # fmt: skip
+)

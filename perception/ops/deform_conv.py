@@ -130,9 +130,12 @@ class DeformConv2d(nn.Module):
 
 
 def output_size(
-    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
     dilation: Sequence[int],
-) -> tuple[int, int]:  # fmt: skip
+) -> tuple[int, int]:
     """(rows, columns) of a convolution's output."""
     rows, columns = (
         (size[a] + 2 * padding[a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
@@ -152,9 +155,15 @@ def _numbers(name: str, value: int | Sequence[int], least: int) -> tuple[int, in
 
 
 def _check(
-    features: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None,
-    stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int],
-) -> None:  # fmt: skip
+    features: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> None:
     """All shapes fit together; ValueError naming the first that does not."""
     check_features("input", features)
     for name, each in (("offset", offset), ("weight", weight), ("mask", mask)):
@@ -203,17 +212,22 @@ def _format(features: Tensor) -> torch.memory_format:
 
 
 def _fake(
-    features: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None,
-    stride: list[int], padding: list[int], dilation: list[int],
-) -> Tensor:  # fmt: skip
+    features: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> Tensor:
     shape = (features.shape[0], weight.shape[0], *offset.shape[2:])
     return features.new_empty(shape).to(memory_format=_format(features))
 
 
 def _fake_backward(
-    grad: Tensor, features: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None,
-    *_: object,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    grad: Tensor, features: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, *_: object
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     made = [x.new_empty(x.shape) for x in (features, offset, weight)]
     made[0] = made[0].to(memory_format=_format(features))
     grad_mask = mask.new_empty(mask.shape) if mask is not None else features.new_empty(0)
@@ -259,13 +273,14 @@ _deform_conv2d_backward = define(
     "deform_conv2d_backward(Tensor grad, Tensor input, Tensor offset, Tensor weight, Tensor? mask,"
     f" {_STEPS}, bool deterministic) -> (Tensor, Tensor, Tensor, Tensor)",
     fake=_fake_backward,
-    **twice_differentiable(
-        reference.deform_conv2d_backward, by=_without_bias, places=(0, 1, 2, 3)
-    ),
-)  # fmt: skip
+    **twice_differentiable(reference.deform_conv2d_backward, by=_without_bias, places=(0, 1, 2, 3)),
+)
 _deform_conv2d = define(
     "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask,"
     f" {_STEPS}) -> Tensor",
-    reference=reference.deform_conv2d, fake=_fake, setup=_setup, backward=_backward,
+    reference=reference.deform_conv2d,
+    fake=_fake,
+    setup=_setup,
+    backward=_backward,
     autocast=_autocast,
-)  # fmt: skip
+)

@@ -17,7 +17,7 @@ from perception.ops._arguments import (
     check_features,
     check_sampling,
     check_scale,
-)  # fmt: skip
+)
 from perception.ops._registration import call, define, deterministic, twice_differentiable
 
 _MAX_SAMPLES = 1024  # per part and axis
@@ -72,9 +72,16 @@ def deform_roi_pool(
                 f"got {tuple(offset.shape)}"
             )
     return call(
-        _deform_roi_pool, input, rois.detach(), offset, rows, columns, float(spatial_scale),
-        max(sampling_ratio, 0), float(gamma),
-    )  # fmt: skip
+        _deform_roi_pool,
+        input,
+        rois.detach(),
+        offset,
+        rows,
+        columns,
+        float(spatial_scale),
+        max(sampling_ratio, 0),
+        float(gamma),
+    )
 
 
 def deform_ps_roi_pool(
@@ -128,9 +135,12 @@ def deform_ps_roi_pool(
     group = size if group_size is None else group_size
     part = size if part_size is None else part_size
     for name, value in (
-        ("output_size", size), ("output_dim", output_dim), ("group_size", group),
-        ("part_size", part), ("sample_per_part", sample_per_part),
-    ):  # fmt: skip
+        ("output_size", size),
+        ("output_dim", output_dim),
+        ("group_size", group),
+        ("part_size", part),
+        ("sample_per_part", sample_per_part),
+    ):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if sample_per_part > _MAX_SAMPLES or not abs(trans_std) < math.inf:
@@ -147,9 +157,18 @@ def deform_ps_roi_pool(
     _check_map(input, rois)
     _check_part_offsets(offset, rois, output_dim, part)
     return call(
-        _deform_ps_roi_pool, input, rois.detach(), offset, size, float(spatial_scale), output_dim,
-        group, part, sample_per_part, float(trans_std),
-    )  # fmt: skip
+        _deform_ps_roi_pool,
+        input,
+        rois.detach(),
+        offset,
+        size,
+        float(spatial_scale),
+        output_dim,
+        group,
+        part,
+        sample_per_part,
+        float(trans_std),
+    )
 
 
 def _check_map(features: Tensor, rois: Tensor) -> None:
@@ -188,9 +207,14 @@ def _fake_plain(
 
 
 def _fake_sensitive(
-    features: Tensor, rois: Tensor, offset: Tensor | None, size: int, scale: float, dim: int,
+    features: Tensor,
+    rois: Tensor,
+    offset: Tensor | None,
+    size: int,
+    scale: float,
+    dim: int,
     *_: object,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     return _like(features, (rois.shape[0], dim, size, size))
 
 
@@ -235,13 +259,17 @@ def _define(name: str, settings: str, fake: Callable[..., Tensor]) -> Any:
         fake=_fake_backward,
         **twice_differentiable(
             getattr(reference, f"{name}_backward"),
-            by=lambda *given: definition(*given[:count]), places=(0, 2),
+            by=lambda *given: definition(*given[:count]),
+            places=(0, 2),
         ),
-    )  # fmt: skip
+    )
     return define(
         f"{name}({inputs}, {settings}) -> Tensor",
-        reference=getattr(reference, name), fake=fake, setup=_setup, backward=_gradient(backward),
-    )  # fmt: skip
+        reference=getattr(reference, name),
+        fake=fake,
+        setup=_setup,
+        backward=_gradient(backward),
+    )
 
 
 _deform_roi_pool = _define("deform_roi_pool", _PLAIN, _fake_plain)

@@ -61,17 +61,30 @@ def _roi_align(
     index = op.Cast(op.Gather(rois, op.Constant(value_int=0), axis=1), to=7)
     boxes = op.Slice(rois, _integers([1]), _integers([5]), _integers([1]))
     return op.RoiAlign(
-        features, op.CastLike(boxes, features), index,
+        features,
+        op.CastLike(boxes, features),
+        index,
         coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
-        mode="avg", output_height=rows, output_width=columns, sampling_ratio=max(sampling, 0),
+        mode="avg",
+        output_height=rows,
+        output_width=columns,
+        sampling_ratio=max(sampling, 0),
         spatial_scale=scale,
-    )  # fmt: skip
+    )
 
 
 def _multi_level_roi_align(
-    features: Sequence[Any], rois: Any, levels: Any, scales: Sequence[float], rows: int,
-    columns: int, sampling: int, aligned: bool, canonical_size: float, canonical_level: int,
-) -> Any:  # fmt: skip
+    features: Sequence[Any],
+    rois: Any,
+    levels: Any,
+    scales: Sequence[float],
+    rows: int,
+    columns: int,
+    sampling: int,
+    aligned: bool,
+    canonical_size: float,
+    canonical_level: int,
+) -> Any:
     """Every level reads every box, and each row is taken from its own."""
     op = _opset()
     if levels is None:
@@ -111,9 +124,15 @@ def _roi_pool(features: Any, rois: Any, scale: float, rows: int, columns: int) -
 
 
 def _deform_conv2d(
-    features: Any, offset: Any, weight: Any, bias: Any, mask: Any, stride: Sequence[int],
-    padding: Sequence[int], dilation: Sequence[int],
-) -> Any:  # fmt: skip
+    features: Any,
+    offset: Any,
+    weight: Any,
+    bias: Any,
+    mask: Any,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Any:
     from onnxscript import opset19
 
     op: Any = opset19
@@ -123,10 +142,15 @@ def _deform_conv2d(
     given = [op.CastLike(each, features) for each in (weight, offset, bias)]
     given += [] if mask is None else [op.CastLike(mask, features)]
     return op.DeformConv(
-        features, *given, kernel_shape=kernel, strides=stride, pads=[*padding, *padding],
-        dilations=dilation, group=features.shape[1] // group_channels,
+        features,
+        *given,
+        kernel_shape=kernel,
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        group=features.shape[1] // group_channels,
         offset_group=offset.shape[1] // (2 * kernel[0] * kernel[1]),
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------------------- suppression
@@ -145,15 +169,18 @@ def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> An
     place = op.Slice(place, _integers([0]), _integers([-1]))
     classes = op.Range(
         op.Constant(value_int=0),
-        op.Add(op.ReduceMax(op.Concat(place, _integers([0]), axis=0), keepdims=0),
-               op.Constant(value_int=1)),
+        op.Add(
+            op.ReduceMax(op.Concat(place, _integers([0]), axis=0), keepdims=0),
+            op.Constant(value_int=1),
+        ),
         op.Constant(value_int=1),
-    )  # fmt: skip
+    )
     mine = op.Equal(op.Unsqueeze(classes, _integers([1])), op.Unsqueeze(place, _integers([0])))
     low = op.Constant(value_float=-math.inf)
     rows = op.Where(mine, op.Unsqueeze(op.Cast(scores, to=1), _integers([0])), low)
-    found = op.Gather(_chosen(boxes, rows, iou_threshold, least=True),
-                      op.Constant(value_int=2), axis=1)  # fmt: skip
+    found = op.Gather(
+        _chosen(boxes, rows, iou_threshold, least=True), op.Constant(value_int=2), axis=1
+    )
     return _by_score(found, scores)
 
 
@@ -204,15 +231,18 @@ def _rezoom(
     channels, height, width = (
         op.Slice(shape, _integers([i]), _integers([i + 1])) for i in (1, 2, 3)
     )
-    table = op.Reshape(op.Transpose(features, perm=[0, 2, 3, 1]),
-                       op.Concat(_integers([-1]), channels, axis=0))  # fmt: skip
+    table = op.Reshape(
+        op.Transpose(features, perm=[0, 2, 3, 1]), op.Concat(_integers([-1]), channels, axis=0)
+    )
     rois = op.Cast(rois, to=11)
-    image, cx, cy, w, h = (op.Slice(rois, _integers([i]), _integers([i + 1]), _integers([1]))
-                           for i in range(5))  # fmt: skip
+    image, cx, cy, w, h = (
+        op.Slice(rois, _integers([i]), _integers([i + 1]), _integers([1])) for i in range(5)
+    )
     x = op.Mul(op.Add(cx, op.Mul(_row(w_offsets), w)), _double(scale))
     y = op.Mul(op.Add(cy, op.Mul(_row(h_offsets), h)), _double(scale))
-    known = op.Not(op.Or(op.IsNaN(op.Unsqueeze(x, _integers([2]))),
-                         op.IsNaN(op.Unsqueeze(y, _integers([1])))))  # fmt: skip
+    known = op.Not(
+        op.Or(op.IsNaN(op.Unsqueeze(x, _integers([2]))), op.IsNaN(op.Unsqueeze(y, _integers([1]))))
+    )
     left, right, x_part = _neighbours(x, width)
     top, bottom, y_part = _neighbours(y, height)
     first = op.Mul(op.Cast(op.Unsqueeze(image, _integers([2])), to=7), height)
@@ -221,8 +251,9 @@ def _rezoom(
         for column, x_weight in ((left, op.Sub(_double(1), x_part)), (right, x_part)):
             line = op.Mul(op.Add(first, op.Unsqueeze(row, _integers([1]))), width)
             place = op.Add(line, op.Unsqueeze(column, _integers([2])))
-            weight = op.Mul(op.Unsqueeze(y_weight, _integers([1])),
-                            op.Unsqueeze(x_weight, _integers([2])))  # fmt: skip
+            weight = op.Mul(
+                op.Unsqueeze(y_weight, _integers([1])), op.Unsqueeze(x_weight, _integers([2]))
+            )
             weight = op.CastLike(op.Unsqueeze(weight, _integers([3])), features)
             value = op.Mul(op.Gather(table, place, axis=0), weight)
             value = op.Where(
@@ -292,8 +323,10 @@ class _Pairs:
         op = _opset()
         self.a = _sides(op.Cast(boxes1, to=11))
         self.b = [op.Transpose(side, perm=[1, 0]) for side in _sides(op.Cast(boxes2, to=11))]
-        shared = [_length(op.Max(self.a[i], self.b[i]), op.Min(self.a[i + 2], self.b[i + 2]))
-                  for i in (0, 1)]  # fmt: skip
+        shared = [
+            _length(op.Max(self.a[i], self.b[i]), op.Min(self.a[i + 2], self.b[i + 2]))
+            for i in (0, 1)
+        ]
         intersection = op.Mul(*shared)
         self.union = op.Sub(op.Add(_area(self.a), _area(self.b)), intersection)
         self.iou = _ratio(intersection, self.union)
@@ -306,8 +339,10 @@ class _Pairs:
         """IoU minus squared distance of centres over squared diagonal."""
         op = _opset()
         diagonal = op.Add(op.Add(*(op.Mul(x, x) for x in self.enclosing)), _double(eps))
-        apart = [op.Sub(op.Add(self.a[i], self.a[i + 2]), op.Add(self.b[i], self.b[i + 2]))
-                 for i in (0, 1)]  # fmt: skip
+        apart = [
+            op.Sub(op.Add(self.a[i], self.a[i + 2]), op.Add(self.b[i], self.b[i + 2]))
+            for i in (0, 1)
+        ]
         squared = op.Mul(op.Add(*(op.Mul(x, x) for x in apart)), _double(0.25))
         return op.Sub(self.iou, op.Div(squared, diagonal))
 

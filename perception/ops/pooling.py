@@ -147,9 +147,11 @@ def _check_channels(features: Tensor, size: tuple[int, int]) -> None:
 
 def _empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return torch.empty(
-        shape, dtype=dtype or like.dtype, device=like.device,
+        shape,
+        dtype=dtype or like.dtype,
+        device=like.device,
         memory_format=reference.layout_of(like),
-    )  # fmt: skip
+    )
 
 
 def _fake_roi_pool(
@@ -160,9 +162,13 @@ def _fake_roi_pool(
 
 
 def _fake_roi_pool_backward(
-    grad: Tensor, argmax: Tensor, rois: Tensor, scale: float, shape: Sequence[int],
+    grad: Tensor,
+    argmax: Tensor,
+    rois: Tensor,
+    scale: float,
+    shape: Sequence[int],
     deterministic: bool,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     return torch.empty(
         shape, dtype=grad.dtype, device=grad.device, memory_format=reference.layout_of(argmax)
     )
@@ -195,15 +201,19 @@ def _backward_roi_pool_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 _roi_pool = define(
     "roi_pool(Tensor features, Tensor rois, float spatial_scale, int rows, int columns) "
     "-> (Tensor, Tensor)",
-    reference=reference.roi_pool, fake=_fake_roi_pool,
-    setup=_setup_roi_pool, backward=_backward_roi_pool,
-)  # fmt: skip
+    reference=reference.roi_pool,
+    fake=_fake_roi_pool,
+    setup=_setup_roi_pool,
+    backward=_backward_roi_pool,
+)
 _roi_pool_backward = define(
     "roi_pool_backward(Tensor grad, Tensor argmax, Tensor rois, float spatial_scale, "
     "SymInt[] shape, bool deterministic) -> Tensor",
-    reference=reference.roi_pool_backward, fake=_fake_roi_pool_backward,
-    setup=_setup_roi_pool_backward, backward=_backward_roi_pool_backward,
-)  # fmt: skip
+    reference=reference.roi_pool_backward,
+    fake=_fake_roi_pool_backward,
+    setup=_setup_roi_pool_backward,
+    backward=_backward_roi_pool_backward,
+)
 
 
 # ---------------------------------------------------------------------------- position-sensitive
@@ -250,13 +260,19 @@ def _linear_pair(name: str, sampling: str, read: Any, add_back: Any) -> tuple[An
     read_op = define(
         f"{name}(Tensor features, Tensor rois, float spatial_scale, int rows, int columns"
         f"{sampling}) -> Tensor",
-        reference=read, fake=_fake_read, setup=_setup_read, backward=backward,
-    )  # fmt: skip
+        reference=read,
+        fake=_fake_read,
+        setup=_setup_read,
+        backward=backward,
+    )
     add_back_op = define(
         f"{name}_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt[] shape"
         f"{sampling}, bool deterministic) -> Tensor",
-        reference=add_back, fake=_fake_add_back, setup=_setup_add_back, backward=again,
-    )  # fmt: skip
+        reference=add_back,
+        fake=_fake_add_back,
+        setup=_setup_add_back,
+        backward=again,
+    )
     return read_op, add_back_op
 
 

@@ -138,9 +138,14 @@ def soft_nms(
     if min_score != min_score:
         raise ValueError("min_score must be a number, got NaN")
     return call(
-        _soft_nms, boxes, scores, SOFT_METHODS.index(method), float(iou_threshold), float(sigma),
+        _soft_nms,
+        boxes,
+        scores,
+        SOFT_METHODS.index(method),
+        float(iou_threshold),
+        float(sigma),
         float(min_score),
-    )  # fmt: skip
+    )
 
 
 def box_voting(
@@ -184,9 +189,15 @@ def box_voting(
     if not abs(beta) < math.inf or (beta == 0 and scoring == "generalized_avg"):
         raise ValueError(f"beta must be finite (and not 0 for generalized_avg), got {beta}")
     return call(
-        _box_voting, boxes, scores, all_boxes, all_scores, float(iou_threshold),
-        VOTE_SCORINGS.index(scoring), float(beta),
-    )  # fmt: skip
+        _box_voting,
+        boxes,
+        scores,
+        all_boxes,
+        all_scores,
+        float(iou_threshold),
+        VOTE_SCORINGS.index(scoring),
+        float(beta),
+    )
 
 
 def _candidates(
@@ -245,10 +256,7 @@ def _fake_kept(boxes: Tensor, *_: object) -> Tensor:
 def _fake_padded(
     boxes: Tensor, scores: Tensor, idxs: Tensor | None, iou_threshold: float, max_output: int
 ) -> tuple[Tensor, Tensor]:
-    return (
-        boxes.new_empty(max_output, dtype=torch.int64),
-        boxes.new_empty((), dtype=torch.int64),
-    )
+    return (boxes.new_empty(max_output, dtype=torch.int64), boxes.new_empty((), dtype=torch.int64))
 
 
 def _fake_soft(boxes: Tensor, scores: Tensor, *_: object) -> tuple[Tensor, Tensor]:
@@ -262,28 +270,34 @@ def _fake_voting(boxes: Tensor, scores: Tensor, *_: object) -> tuple[Tensor, Ten
 
 _nms = define(
     "nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor",
-    reference=reference.nms, fake=_fake_kept,
-)  # fmt: skip
+    reference=reference.nms,
+    fake=_fake_kept,
+)
 _batched_nms = define(
     "batched_nms(Tensor boxes, Tensor scores, Tensor idxs, float iou_threshold) -> Tensor",
-    reference=reference.batched_nms, fake=_fake_kept,
-)  # fmt: skip
+    reference=reference.batched_nms,
+    fake=_fake_kept,
+)
 _nms_padded = define(
     "nms_padded(Tensor boxes, Tensor scores, Tensor? idxs, float iou_threshold, int max_output)"
     " -> (Tensor, Tensor)",
-    reference=reference.nms_padded, fake=_fake_padded,
-)  # fmt: skip
+    reference=reference.nms_padded,
+    fake=_fake_padded,
+)
 _nms_rotated = define(
     "nms_rotated(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor",
-    reference=reference.nms_rotated, fake=_fake_kept,
-)  # fmt: skip
+    reference=reference.nms_rotated,
+    fake=_fake_kept,
+)
 _soft_nms = define(
     "soft_nms(Tensor boxes, Tensor scores, int method, float iou_threshold, float sigma,"
     " float min_score) -> (Tensor, Tensor)",
-    reference=reference.soft_nms, fake=_fake_soft,
-)  # fmt: skip
+    reference=reference.soft_nms,
+    fake=_fake_soft,
+)
 _box_voting = define(
     "box_voting(Tensor boxes, Tensor scores, Tensor all_boxes, Tensor all_scores,"
     " float iou_threshold, int scoring, float beta) -> (Tensor, Tensor)",
-    reference=reference.box_voting, fake=_fake_voting,
-)  # fmt: skip
+    reference=reference.box_voting,
+    fake=_fake_voting,
+)

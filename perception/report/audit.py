@@ -37,19 +37,27 @@ _COLOURS = {"error": (255, 40, 40), "warn": (255, 170, 0), "info": (80, 160, 255
 
 def audit_page(audit: Audit, settings: Settings, source: str) -> str:
     """The HTML text."""
-    sections = [Section("Summary", (_figures(audit), _reasons(audit))), *_findings(audit, settings),
-                Section("Classes", _classes(audit))]  # fmt: skip
+    sections = [
+        Section("Summary", (_figures(audit), _reasons(audit))),
+        *_findings(audit, settings),
+        Section("Classes", _classes(audit)),
+    ]
     return render(
-        "Audit of labelled images", sections,
+        "Audit of labelled images",
+        sections,
         subtitle="What converting would refuse or warn about, and what looks like a slip.",
         facts={"folder": source, "annotations": len(audit.files)},
-    )  # fmt: skip
+    )
 
 
 def _figures(audit: Audit) -> Figures:
     readable = sum(one.readable for one in audit.files)
-    counts = [("annotations", len(audit.files)), ("without error", readable),
-              ("errors", audit.count("error")), ("warnings", audit.count("warn"))]  # fmt: skip
+    counts = [
+        ("annotations", len(audit.files)),
+        ("without error", readable),
+        ("errors", audit.count("error")),
+        ("warnings", audit.count("warn")),
+    ]
     return Figures(tuple(Figure(name, value, kind="count") for name, value in counts))
 
 
@@ -69,8 +77,12 @@ def _findings(audit: Audit, settings: Settings) -> list[Section]:
         found = [f for f in audit.findings if f.severity == severity]
         if not found:
             continue
-        columns = (Column("file", "text"), Column("shape", "count"), Column("finding", "text"),
-                   Column("detail", "text"))  # fmt: skip
+        columns = (
+            Column("file", "text"),
+            Column("shape", "count"),
+            Column("finding", "text"),
+            Column("detail", "text"),
+        )
         rows = tuple((f.file or "(folder)", f.shape, f.reason, f.detail) for f in found)
         parts: list[Part] = [Table(columns, rows, tall=len(rows) > 20)]
         if severity != "info":

@@ -34,9 +34,11 @@ def look_page(sets: Sequence[TaskSet], *, samples: int, seed: int, command: str 
     sections = [_section(s, draw_samples(s, samples, seed)) for s in sets]
     facts = {s.name: s.train.summary.removeprefix(f"{s.train.name}: ") for s in sets}
     return render(
-        "Augmented samples", sections, facts={**facts, "seed": seed, "command": command},
+        "Augmented samples",
+        sections,
+        facts={**facts, "seed": seed, "command": command},
         subtitle="What training sees: each sample with its targets after augmentation.",
-    )  # fmt: skip
+    )
 
 
 def draw_samples(task_set: TaskSet, count: int, seed: int) -> list[Sample]:
@@ -48,10 +50,11 @@ def draw_samples(task_set: TaskSet, count: int, seed: int) -> list[Sample]:
         for i, index in enumerate(stream.indices(step)[: count - len(made)]):
             made.append(
                 task_set.augment(
-                    task_set.train.sample(index), sample_seed(stream.seed, step, i),
+                    task_set.train.sample(index),
+                    sample_seed(stream.seed, step, i),
                     size=stream.size(step),
                 )
-            )  # fmt: skip
+            )
         step += 1
     return made
 
@@ -84,10 +87,11 @@ def _section(task_set: TaskSet, samples: Sequence[Sample]) -> Section:
     parts.append(_shares(task_set, samples))
     tasks = ", ".join(task_set.tasks)
     return Section(
-        task_set.name, tuple(parts),
+        task_set.name,
+        tuple(parts),
         intro=f"{task_set.train.summary}; tasks: {tasks}; {task_set.batch_size} samples per step. "
         "Hatched: ignored, neither right nor wrong.",
-    )  # fmt: skip
+    )
 
 
 def _legend(task_set: TaskSet) -> Legend:
@@ -119,6 +123,10 @@ def _shares(task_set: TaskSet, samples: Sequence[Sample]) -> Table:
                 ("boxes", name, None, sum(int(((b.label == i) & ~b.ignore).sum()) for b in boxes))
             )
         rows.append(("boxes", "ignored", None, sum(int(b.ignore.sum()) for b in boxes)))
-    columns = (Column("task", "text"), Column("class", "text"), Column("pixels, %"),
-               Column("boxes", "count"))  # fmt: skip
+    columns = (
+        Column("task", "text"),
+        Column("class", "text"),
+        Column("pixels, %"),
+        Column("boxes", "count"),
+    )
     return Table(columns, tuple(rows), title="What these samples hold", tall=True)

@@ -75,11 +75,7 @@ def draw_road(
 
 
 def draw_semantic(
-    image: Picture,
-    train_ids: NDArray[np.uint8],
-    colors: NDArray[np.uint8],
-    *,
-    alpha: float = 0.62,
+    image: Picture, train_ids: NDArray[np.uint8], colors: NDArray[np.uint8], *, alpha: float = 0.62
 ) -> Picture:
     """Paints every class in its colour, with thin edges between classes; ignored is hatched.
 

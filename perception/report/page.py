@@ -49,14 +49,23 @@ def render(
     shown = []
     for number, section in enumerate(sections, 1):
         word = re.sub(r"[^a-z0-9]+", "-", section.title.lower()).strip("-")
-        shown.append({
-            "id": f"{number}-{word}", "title": section.title, "intro": section.intro,
-            "parts": _parts(section.parts),
-        })  # fmt: skip
-    return str(_template().render(
-        title=title, subtitle=subtitle, facts=[(k, str(v)) for k, v in (facts or {}).items()],
-        sections=shown, version=__version__,
-    ))  # fmt: skip
+        shown.append(
+            {
+                "id": f"{number}-{word}",
+                "title": section.title,
+                "intro": section.intro,
+                "parts": _parts(section.parts),
+            }
+        )
+    return str(
+        _template().render(
+            title=title,
+            subtitle=subtitle,
+            facts=[(k, str(v)) for k, v in (facts or {}).items()],
+            sections=shown,
+            version=__version__,
+        )
+    )
 
 
 def data_uri(panel: Panel) -> tuple[str, int, int]:
@@ -64,8 +73,11 @@ def data_uri(panel: Panel) -> tuple[str, int, int]:
     import cv2
 
     pixels = _reduced(panel.pixels, sharp=panel.sharp)
-    suffix, options = (".png", [cv2.IMWRITE_PNG_COMPRESSION, 9]) if panel.sharp else (
-        ".webp", [cv2.IMWRITE_WEBP_QUALITY, 82])  # fmt: skip
+    suffix, options = (
+        (".png", [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        if panel.sharp
+        else (".webp", [cv2.IMWRITE_WEBP_QUALITY, 82])
+    )
     _, encoded = cv2.imencode(suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     text = base64.b64encode(encoded.tobytes()).decode()
     return f"data:image/{suffix[1:]};base64,{text}", pixels.shape[1], pixels.shape[0]
@@ -133,19 +145,28 @@ def _part(part: Part) -> dict[str, Any]:
             entries = [(name, "rgb({},{},{})".format(*color)) for name, color in part.entries]
             return {"kind": "legend", "entries": entries}
         case Text():
-            return {"kind": "text", "text": part.text, "warning": part.warning,
-                    "code": part.code}  # fmt: skip
+            return {"kind": "text", "text": part.text, "warning": part.warning, "code": part.code}
 
 
 def _chart(part: Lines | Matrix) -> dict[str, Any]:
     from markupsafe import Markup
 
     if isinstance(part, Matrix):
-        return {"title": part.title, "svg": Markup(matrix_svg(part)), "legend": [],
-                "note": part.note, "wide": len(part.columns) > 8}  # fmt: skip
+        return {
+            "title": part.title,
+            "svg": Markup(matrix_svg(part)),
+            "legend": [],
+            "note": part.note,
+            "wide": len(part.columns) > 8,
+        }
     legend = [{"name": s.name, "color": i % COLORS} for i, s in enumerate(part.series) if s.name]
-    return {"title": part.title, "svg": Markup(lines_svg(part)), "legend": legend,
-            "note": part.note, "wide": False}  # fmt: skip
+    return {
+        "title": part.title,
+        "svg": Markup(lines_svg(part)),
+        "legend": legend,
+        "note": part.note,
+        "wide": False,
+    }
 
 
 def _table(table: Table) -> dict[str, Any]:
@@ -154,8 +175,14 @@ def _table(table: Table) -> dict[str, Any]:
         for row in table.rows
     ]
     columns = [{"name": c.name, "kind": c.kind, "hint": c.hint} for c in table.columns]
-    return {"kind": "table", "title": table.title, "note": table.note, "tall": table.tall,
-            "columns": columns, "rows": rows}  # fmt: skip
+    return {
+        "kind": "table",
+        "title": table.title,
+        "note": table.note,
+        "tall": table.tall,
+        "columns": columns,
+        "rows": rows,
+    }
 
 
 def _cell(value: Cell, kind: Kind) -> dict[str, Any]:
@@ -164,8 +191,12 @@ def _cell(value: Cell, kind: Kind) -> dict[str, Any]:
     share = None
     if kind == "percent" and number:
         share = f"{min(max(float(value), 0.0), 1.0):.4f}"  # type: ignore[arg-type]
-    return {"kind": kind, "text": show(value, kind), "share": share,
-            "sort": value if number and kind != "text" else None}  # fmt: skip
+    return {
+        "kind": kind,
+        "text": show(value, kind),
+        "share": share,
+        "sort": value if number and kind != "text" else None,
+    }
 
 
 def _reduced(pixels: NDArray[np.uint8], *, sharp: bool) -> NDArray[np.uint8]:

@@ -35,9 +35,11 @@ def lines_svg(chart: Lines) -> str:
         out.append(f'<path class="series" stroke="{color}" d="{path}"/>')
         if one.mark is not None and all(map(math.isfinite, one.mark)):
             cx, cy = _to_x(np.array(one.mark[0]), x_range), _to_y(np.array(one.mark[1]), y_range)
-            out.append(f'<circle class="mark" fill="{color}" r="4.5" cx="{cx:.1f}" cy="{cy:.1f}">'
-                       f"<title>{escape(one.name)}: {one.mark[0]:.4g}, {one.mark[1]:.4g}</title>"
-                       "</circle>")  # fmt: skip
+            out.append(
+                f'<circle class="mark" fill="{color}" r="4.5" cx="{cx:.1f}" cy="{cy:.1f}">'
+                f"<title>{escape(one.name)}: {one.mark[0]:.4g}, {one.mark[1]:.4g}</title>"
+                "</circle>"
+            )
     out.append(f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/></svg>')
     return "".join(out)
 
@@ -51,21 +53,36 @@ def matrix_svg(chart: Matrix) -> str:
     margin = 12 + 6.4 * max((len(name) for name in (*chart.rows, *chart.columns)), default=1)
     width = margin + cell * len(chart.columns) + 8
     height = margin + cell * len(chart.rows) + 26
-    out = [f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{1.15 * width:.0f}px" '
-           f'role="img" aria-label="{escape(chart.title)}">']  # fmt: skip
+    out = [
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{1.15 * width:.0f}px" '
+        f'role="img" aria-label="{escape(chart.title)}">'
+    ]
     for j, name in enumerate(chart.columns):
         x = margin + cell * (j + 0.5) + 4
-        out.append(f'<text transform="translate({x:.1f} {margin - 8:.1f}) rotate(-60)">'
-                   f"{escape(name)}</text>")  # fmt: skip
+        out.append(
+            f'<text transform="translate({x:.1f} {margin - 8:.1f}) rotate(-60)">'
+            f"{escape(name)}</text>"
+        )
     for i, name in enumerate(chart.rows):
         y = margin + cell * i
-        out.append(f'<text x="{margin - 8:.1f}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">'
-                   f"{escape(name)}</text>")  # fmt: skip
+        out.append(
+            f'<text x="{margin - 8:.1f}" y="{y + cell / 2 + 4:.1f}" text-anchor="end">'
+            f"{escape(name)}</text>"
+        )
         for j, other in enumerate(chart.columns):
-            out.append(_cell(margin + cell * j, y, cell, shares[i, j],
-                             f"{name} predicted as {other}: {int(counts[i, j]):,}"))  # fmt: skip
-    out.append(f'<text x="{margin:.0f}" y="{height - 6:.0f}">columns: predicted; rows: labelled; '
-               "numbers: percent of the row</text></svg>")  # fmt: skip
+            out.append(
+                _cell(
+                    margin + cell * j,
+                    y,
+                    cell,
+                    shares[i, j],
+                    f"{name} predicted as {other}: {int(counts[i, j]):,}",
+                )
+            )
+    out.append(
+        f'<text x="{margin:.0f}" y="{height - 6:.0f}">columns: predicted; rows: labelled; '
+        "numbers: percent of the row</text></svg>"
+    )
     return "".join(out)
 
 
@@ -90,10 +107,13 @@ def _axes(chart: Lines, x_range: Range, y_range: Range) -> list[str]:
         )
     middle_x, middle_y = (LEFT + right) / 2, (TOP + bottom) / 2
     out.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-    out.append(f'<text x="{middle_x}" y="{HEIGHT - 6}" text-anchor="middle">'
-               f"{escape(chart.x_label)}</text>")  # fmt: skip
-    out.append(f'<text transform="translate(13 {middle_y}) rotate(-90)" text-anchor="middle">'
-               f"{escape(chart.y_label)}</text>")  # fmt: skip
+    out.append(
+        f'<text x="{middle_x}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_label)}</text>'
+    )
+    out.append(
+        f'<text transform="translate(13 {middle_y}) rotate(-90)" text-anchor="middle">'
+        f"{escape(chart.y_label)}</text>"
+    )
     return out
 
 
@@ -166,9 +186,7 @@ def _to_y(y: NDArray[np.float64], y_range: Range) -> NDArray[np.float64]:
 
 
 def _values(
-    chart: Lines,
-    series: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
-    x_range: Range,
+    chart: Lines, series: list[tuple[NDArray[np.float64], NDArray[np.float64]]], x_range: Range
 ) -> str:
     """What the page's script shows under the pointer, as an attribute's JSON."""
 
@@ -176,9 +194,12 @@ def _values(
         return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values.tolist()]
 
     content = {
-        "series": [{"name": one.name, "x": plain(x), "y": plain(y)}
-                   for one, (x, y) in zip(chart.series, series, strict=True)],
+        "series": [
+            {"name": one.name, "x": plain(x), "y": plain(y)}
+            for one, (x, y) in zip(chart.series, series, strict=True)
+        ],
         "box": [LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM],
-        "x": list(x_range), "labels": [chart.x_label, chart.y_label],
-    }  # fmt: skip
+        "x": list(x_range),
+        "labels": [chart.x_label, chart.y_label],
+    }
     return escape(json.dumps(content, separators=(",", ":")), quote=True)

@@ -19,9 +19,13 @@ def console() -> Console:
 def rich_table(table: Table) -> RichTable:
     """The table for `rich.console.Console.print`."""
     shown = RichTable(
-        title=table.title or None, caption=table.note or None, title_justify="left",
-        caption_justify="left", box=SIMPLE_HEAD, pad_edge=False,
-    )  # fmt: skip
+        title=table.title or None,
+        caption=table.note or None,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for column in table.columns:
         left = column.kind == "text"
         shown.add_column(column.name, justify="left" if left else "right", no_wrap=True)

@@ -51,11 +51,7 @@ SHOWN = 3  # best and worst frames per data set and task
 
 
 def write_report(
-    folder: Path,
-    *,
-    which: str | None = None,
-    device: str = "auto",
-    overrides: Sequence[str] = (),
+    folder: Path, *, which: str | None = None, device: str = "auto", overrides: Sequence[str] = ()
 ) -> tuple[Path, Evaluation]:
     """Evaluates a run and writes `report.html` into its folder; one self-contained file.
 
@@ -85,9 +81,11 @@ def report_page(run: StoredRun, evaluation: Evaluation) -> str:
         "machine": machine(),
     }
     return render(
-        f"Run {run.config.name}", sections, facts=facts,
+        f"Run {run.config.name}",
+        sections,
+        facts=facts,
         subtitle="Scores on validation frames that took no part in training.",
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------------------- sections
@@ -233,10 +231,13 @@ def _timing(evaluation: Evaluation) -> Section:
         total = mean.pre + mean.network + mean.post
         rows.append((s.dataset, mean.pre, mean.network, mean.post, total, 1e3 / total))
     columns = (
-        Column("data set", "text"), Column("pre (ms)", "number"), Column("network (ms)", "number"),
-        Column("post (ms)", "number"), Column("all (ms)", "number"),
+        Column("data set", "text"),
+        Column("pre (ms)", "number"),
+        Column("network (ms)", "number"),
+        Column("post (ms)", "number"),
+        Column("all (ms)", "number"),
         Column("frames/s", "number"),
-    )  # fmt: skip
+    )
     note = f"Mean per frame at batch size 1 after the first, reading aside, on {machine()}."
     return Section("Time per frame", (Table(columns, tuple(rows), note=note),))
 

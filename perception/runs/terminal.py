@@ -26,8 +26,11 @@ def print_metrics(evaluation: Evaluation) -> None:
                 title = f"{kind} AP, {level}"
                 rows.append((result.dataset, title, value, f"{len(result.frames):,}", objects))
     columns = (
-        Column("data set", "text"), Column("score", "text"), Column("%"),
-        Column("frames", "text"), Column("objects", "text"),
-    )  # fmt: skip
+        Column("data set", "text"),
+        Column("score", "text"),
+        Column("%"),
+        Column("frames", "text"),
+        Column("objects", "text"),
+    )
     names = {f"{p.name} v{p.version}": None for s in evaluation.sets for p in s.protocols}
     Console().print(rich_table(Table(columns, tuple(rows), note="; ".join(names))))

@@ -40,9 +40,11 @@ def benchmark_class(name: str) -> type[Benchmark[Any, Any]]:
     """The class of a protocol name."""
     if name not in BENCHMARKS:
         raise UsageError(
-            f"benchmark {name}", found="no such protocol",
-            expected=f"one of {', '.join(BENCHMARKS)}", do="See `perception score --help`.",
-        )  # fmt: skip
+            f"benchmark {name}",
+            "no such protocol",
+            f"one of {', '.join(BENCHMARKS)}",
+            "See `perception score --help`.",
+        )
     module, kind, _ = BENCHMARKS[name]
     return getattr(importlib.import_module(f"perception.scoring.{module}"), kind)
 
@@ -54,9 +56,11 @@ def create(name: str, options: Mapping[str, Any]) -> Benchmark[Any, Any]:
     given = {key: value for key, value in options.items() if value is not None}
     if unknown := set(given) - known:
         raise UsageError(
-            f"benchmark {name}", found=f"option {sorted(unknown)[0]}",
-            expected=f"one of {', '.join(sorted(known)) or 'no option'}", do="Leave it out.",
-        )  # fmt: skip
+            f"benchmark {name}",
+            f"option {sorted(unknown)[0]}",
+            f"one of {', '.join(sorted(known)) or 'no option'}",
+            "Leave it out.",
+        )
     return kind(name, **given)
 
 

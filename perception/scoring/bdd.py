@@ -71,16 +71,16 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
             metavar="PIXELS",
             help="width of the lane labels, written beside the score",
         )
-        parser.add_argument("--frames", nargs="+", metavar="NAME",
-                            help="only these, in this order")  # fmt: skip
+        parser.add_argument("--frames", nargs="+", metavar="NAME", help="only these, in this order")
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.num_classes < 2 or min(self.pad) < 0:
             raise UsageError(
                 "batch-size, num-classes, pad",
-                found=f"{self.batch_size}, {self.num_classes}, {tuple(self.pad)}",
-                expected="at least 1, at least 2, not negative", do="Correct the option.",
-            )  # fmt: skip
+                f"{self.batch_size}, {self.num_classes}, {tuple(self.pad)}",
+                "at least 1, at least 2, not negative",
+                "Correct the option.",
+            )
 
     @property
     def definition(self) -> Protocol:
@@ -92,9 +92,12 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
         """The definition with everything that changes the number."""
         base = self.definition
         parameters = {
-            **base.parameters, "batch_size": self.batch_size, "classes": self.num_classes,
-            "foreground": f"> {self.gt_threshold}", "cut": list(self.pad),
-        }  # fmt: skip
+            **base.parameters,
+            "batch_size": self.batch_size,
+            "classes": self.num_classes,
+            "foreground": f"> {self.gt_threshold}",
+            "cut": list(self.pad),
+        }
         if base is LANE:
             parameters["line_width"] = self.line_width or "not given"
         return Protocol(base.name, base.version, parameters)
@@ -103,23 +106,28 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
         """Every label mask (or the chosen frames), in order."""
         names = [f"{f}.png" for f in self.frames] if self.frames else files_in(target, ".png")
         if not names:
-            raise PerceptionError(target, found="no label", expected="PNG masks",
-                                  do="Give the folder of the label masks.")  # fmt: skip
+            raise PerceptionError(
+                target, "no label", "PNG masks", "Give the folder of the label masks."
+            )
         return [
             MaskJob(
-                name[:-4], needed(target / name, for_=f"frame {name[:-4]}", do="Check --frames."),
+                name[:-4],
+                needed(target / name, for_=f"frame {name[:-4]}", do="Check --frames."),
                 needed(predicted / name, for_=f"the label {name}", do="Predict this frame too."),
                 position,
             )
             for position, name in enumerate(names)
-        ]  # fmt: skip
+        ]
 
     def score_one(self, job: MaskJob) -> MaskEvaluator:
         """Confusion of one image."""
         target, predicted = self._read(job)
         empty = MaskEvaluator(self.definition, self.num_classes, self.batch_size)
-        with naming(job.predicted, f"class indices 0..{self.num_classes - 1}",
-                    "Store the index of the class, not a grey value."):  # fmt: skip
+        with naming(
+            job.predicted,
+            f"class indices 0..{self.num_classes - 1}",
+            "Store the index of the class, not a grey value.",
+        ):
             return empty.update(predicted, target, position=job.position)
 
     def _read(self, job: MaskJob) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -128,12 +136,16 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
         rows, columns = self.pad
         if 2 * rows >= target.shape[0] or 2 * columns >= target.shape[1]:
             raise PerceptionError(
-                job.target, found=f"{target.shape[1]}x{target.shape[0]} pixels",
-                expected=f"more than the cut of {tuple(self.pad)} on each side",
-                do="Correct --pad (rows, columns).",
-            )  # fmt: skip
-        with naming(job.target, "grey values with foreground above the threshold",
-                    "Multiply the mask by 255, or set --gt-threshold 0."):  # fmt: skip
+                job.target,
+                f"{target.shape[1]}x{target.shape[0]} pixels",
+                f"more than the cut of {tuple(self.pad)} on each side",
+                "Correct --pad (rows, columns).",
+            )
+        with naming(
+            job.target,
+            "grey values with foreground above the threshold",
+            "Multiply the mask by 255, or set --gt-threshold 0.",
+        ):
             target = foreground(target, self.gt_threshold)
         cut = (slice(rows, target.shape[0] - rows), slice(columns, target.shape[1] - columns))
         return target[cut], predicted[cut]
@@ -142,21 +154,26 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
         """Both ways of averaging."""
         scores = total.compute()
         values = {
-            **_values(scores.batched), "pooled": _values(scores.pooled),
-            "confusion": scores.confusion.tolist(), "num_images": len(total.images),
+            **_values(scores.batched),
+            "pooled": _values(scores.pooled),
+            "confusion": scores.confusion.tolist(),
+            "num_images": len(total.images),
             "line_width": self.line_width,
-        }  # fmt: skip
+        }
         names = ("background", *(f"class {i}" for i in range(1, self.num_classes)))
         if self.num_classes == 2:
             names = ("background", "lane" if self.definition is LANE else "drivable")
-        notes = ["Papers quote the mean over batches; it changes with batch size and order. "
-                 "The pooled scores do not."]  # fmt: skip
+        notes = [
+            "Papers quote the mean over batches; it changes with batch size and order. "
+            "The pooled scores do not."
+        ]
         return Result(
-            self.headline(total), values,
+            self.headline(total),
+            values,
             (_table(scores.batched, scores.pooled, self.batch_size),),
             (confusion_section(scores.confusion, names, np.ones(len(names), bool)),),
             tuple(notes),
-        )  # fmt: skip
+        )
 
     def headline(self, total: MaskEvaluator) -> Mapping[str, float]:
         """IoU and accuracy, both ways."""
@@ -212,14 +229,19 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
         errors[~target & predicted] = (220, 38, 38)
         shown = [np.repeat((mask * np.uint8(255))[..., None], 3, 2) for mask in (target, predicted)]
         return (
-            Panel("label", shown[0], sharp=True), Panel("prediction", shown[1], sharp=True),
+            Panel("label", shown[0], sharp=True),
+            Panel("prediction", shown[1], sharp=True),
             Panel("hit green, missed blue, too much red", errors, sharp=True),
-        )  # fmt: skip
+        )
 
 
 def _values(scores: MaskScores) -> dict[str, float]:
-    return {"acc": scores.acc, "iou": scores.iou, "miou": scores.miou,
-            "balanced_acc": scores.balanced_acc}  # fmt: skip
+    return {
+        "acc": scores.acc,
+        "iou": scores.iou,
+        "miou": scores.miou,
+        "balanced_acc": scores.balanced_acc,
+    }
 
 
 def _table(batched: MaskScores, pooled: MaskScores, batch_size: int) -> Table:
@@ -234,4 +256,4 @@ def _table(batched: MaskScores, pooled: MaskScores, batch_size: int) -> Table:
         (name, one.acc, one.iou, one.miou, one.balanced_acc)
         for name, one in ((f"mean over batches of {batch_size}", batched), ("pooled", pooled))
     )
-    return Table(columns, rows)  # fmt: skip
+    return Table(columns, rows)

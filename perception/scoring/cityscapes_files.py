@@ -30,15 +30,19 @@ def labelled_frames(folder: Path, suffix: str) -> dict[str, Path]:
         frame = path.name[: -len(suffix)]
         if frame in frames:
             raise PerceptionError(
-                path, found=f"a second label of {frame}", expected=f"only {frames[frame]}",
-                do="Remove one of the two.",
-            )  # fmt: skip
+                path,
+                f"a second label of {frame}",
+                f"only {frames[frame]}",
+                "Remove one of the two.",
+            )
         frames[frame] = path
     if not frames:
         raise PerceptionError(
-            folder, found=f"no file that ends in {suffix}", expected="labels of Cityscapes",
-            do="Give a folder of gtFine, or the end of the names by --gt-suffix.",
-        )  # fmt: skip
+            folder,
+            f"no file that ends in {suffix}",
+            "labels of Cityscapes",
+            "Give a folder of gtFine, or the end of the names by --gt-suffix.",
+        )
     return dict(sorted(frames.items()))
 
 

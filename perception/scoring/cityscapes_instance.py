@@ -52,9 +52,10 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
     def add_arguments(parser: argparse._ActionsContainer) -> None:
         """--gt-suffix."""
         parser.add_argument(
-            "--gt-suffix", metavar="TEXT",
+            "--gt-suffix",
+            metavar="TEXT",
             help="end of the labels' names (default _gtFine_instanceIds.png)",
-        )  # fmt: skip
+        )
 
     @cached_property
     def scheme(self) -> LabelScheme:
@@ -69,10 +70,12 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
     def jobs(self, target: Path, predicted: Path) -> list[InstanceJob]:
         """Every labelled frame with its one list."""
         labels = labelled_frames(target, self.gt_suffix)
-        found = one_per_frame(labels, files_below(predicted, ".txt"), folder=predicted,
-                              kind="list of masks")  # fmt: skip
-        return [InstanceJob(frame, label, found[frame], predicted)
-                for frame, label in labels.items()]  # fmt: skip
+        found = one_per_frame(
+            labels, files_below(predicted, ".txt"), folder=predicted, kind="list of masks"
+        )
+        return [
+            InstanceJob(frame, label, found[frame], predicted) for frame, label in labels.items()
+        ]
 
     def inventory(self, predicted: Path, jobs: Sequence[InstanceJob]) -> str:
         """Matched, missing and extra lists."""
@@ -89,18 +92,28 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
     def result(self, total: InstanceEvaluator) -> Result:
         """AP and AP50 of every class, AP by overlap."""
         scores = total.compute()
-        classes = {name: {"ap": float(aps.mean()), "ap50": float(aps[0])}
-                   for name, aps in scores.matrix.items()}  # fmt: skip
-        values = {"AP": scores.ap, "AP50": scores.ap50, "classes": classes,
-                  "ap_matrix": scores.matrix, "num_images": len(total.records)}  # fmt: skip
+        classes = {
+            name: {"ap": float(aps.mean()), "ap50": float(aps[0])}
+            for name, aps in scores.matrix.items()
+        }
+        values = {
+            "AP": scores.ap,
+            "AP50": scores.ap50,
+            "classes": classes,
+            "ap_matrix": scores.matrix,
+            "num_images": len(total.records),
+        }
         asked = {name: sum(r[name].asked for r in total.records if name in r) for name in classes}
         rows = [(name, one["ap"], one["ap50"], asked[name]) for name, one in classes.items()]
         table = Table(
             (Column("class", "text"), Column("AP"), Column("AP50"), Column("instances", "count")),
             (*rows, ("mean", scores.ap, scores.ap50, sum(asked.values()))),
-        )  # fmt: skip
-        curves = tuple(Series(name, OVERLAPS.tolist(), aps) for name, aps in scores.matrix.items()
-                       if not np.isnan(aps).all())  # fmt: skip
+        )
+        curves = tuple(
+            Series(name, OVERLAPS.tolist(), aps)
+            for name, aps in scores.matrix.items()
+            if not np.isnan(aps).all()
+        )
         chart = Lines("AP over the overlap asked for", "overlap", "AP", curves, (0.5, 0.95), (0, 1))
         return Result(self.headline(total), values, (table,), (Section("Curves", (chart,)),))
 
@@ -113,10 +126,13 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
         """AP of the frame alone, and how many instances it has."""
         scores = record.compute()
         matches = record.records[0].values()
-        return {"AP": scores.ap, "AP50": scores.ap50,
-                "instances": sum(m.asked for m in matches),
-                "missed at 0.5": sum(m.missed[0] for m in matches),
-                "wrong at 0.5": sum(len(m.false[0]) for m in matches)}  # fmt: skip
+        return {
+            "AP": scores.ap,
+            "AP50": scores.ap50,
+            "instances": sum(m.asked for m in matches),
+            "missed at 0.5": sum(m.missed[0] for m in matches),
+            "wrong at 0.5": sum(len(m.false[0]) for m in matches),
+        }
 
     def encode(self, record: InstanceEvaluator) -> Any:
         """Matches by class."""
@@ -126,11 +142,14 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
         """What `encode` gave."""
         record = {
             name: Matches(
-                m["asked"], m["predictions"], tuple(m["missed"]),
-                tuple(map(tuple, m["true"])), tuple(map(tuple, m["false"])),
+                m["asked"],
+                m["predictions"],
+                tuple(m["missed"]),
+                tuple(map(tuple, m["true"])),
+                tuple(map(tuple, m["false"])),
             )
             for name, m in value.items()
-        }  # fmt: skip
+        }
         return InstanceEvaluator(self.scheme, (record,))
 
     def merge(self, records: Sequence[InstanceEvaluator]) -> InstanceEvaluator:
@@ -147,8 +166,11 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
         labelled = np.where(np.isin(instances // 1000, wanted), instances, 0)
         photo = photograph(job.target, self.gt_suffix)
         first = () if photo is None else (Panel("image", photo),)
-        return (*first, Panel("labelled instances", _hues(labelled), sharp=True),
-                Panel("predicted masks", _hues(shown), sharp=True))  # fmt: skip
+        return (
+            *first,
+            Panel("labelled instances", _hues(labelled), sharp=True),
+            Panel("predicted masks", _hues(shown), sharp=True),
+        )
 
 
 def read_masks(job: InstanceJob, scheme: LabelScheme, size: tuple[int, ...]) -> list[Mask]:
@@ -166,19 +188,28 @@ def read_masks(job: InstanceJob, scheme: LabelScheme, size: tuple[int, ...]) -> 
         where = f"{job.predicted}, line {number}"
         words = line.strip().split(" ")
         if len(words) != 3:
-            raise PerceptionError(where, found=f"{len(words)} fields: {line[:80]}",
-                                  expected="path label confidence, single blanks between",
-                                  do="Correct that line.")  # fmt: skip
+            raise PerceptionError(
+                where,
+                f"{len(words)} fields: {line[:80]}",
+                "path label confidence, single blanks between",
+                "Correct that line.",
+            )
         path = Path(os.path.normpath(job.predicted.parent / words[0]))
         if not path.is_relative_to(os.path.normpath(job.folder)):
-            raise PerceptionError(where, found=f"the mask {words[0]}",
-                                  expected=f"a mask below {job.folder}",
-                                  do="Masks must lie in the prediction folder.")  # fmt: skip
+            raise PerceptionError(
+                where,
+                f"the mask {words[0]}",
+                f"a mask below {job.folder}",
+                "Masks must lie in the prediction folder.",
+            )
         label, score = (_number(where, word) for word in words[1:])
         if int(label) not in known:
-            raise PerceptionError(where, found=f"label {words[1]}",
-                                  expected="a label id of Cityscapes, e.g. 26 for car",
-                                  do="Are these train ids?")  # fmt: skip
+            raise PerceptionError(
+                where,
+                f"label {words[1]}",
+                "a label id of Cityscapes, e.g. 26 for car",
+                "Are these train ids?",
+            )
         listed[path] = (int(label), score)
     masks = []
     for path, (label, score) in listed.items():
@@ -194,8 +225,7 @@ def _number(where: str, word: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise PerceptionError(where, found=word, expected="a finite number",
-                              do="Correct that line.")  # fmt: skip
+        raise PerceptionError(where, word, "a finite number", "Correct that line.")
     return value
 
 

@@ -45,9 +45,11 @@ class CityscapesPanoptic(Benchmark[PanopticJob, PanopticEvaluator]):
         """--gt-folder, --pred-folder."""
         for side in ("gt", "pred"):
             parser.add_argument(
-                f"--{side}-folder", type=Path, metavar="DIR",
+                f"--{side}-folder",
+                type=Path,
+                metavar="DIR",
                 help=f"PNGs; default: the path of --{side} without .json",
-            )  # fmt: skip
+            )
 
     @property
     def protocol(self) -> Protocol:
@@ -67,26 +69,36 @@ class CityscapesPanoptic(Benchmark[PanopticJob, PanopticEvaluator]):
         for image, annotation in sorted(labels.annotations().items()):
             if image not in predictions:
                 raise PerceptionError(
-                    f"{predicted}: image {image}", found="no annotation", expected="one per image",
-                    do="Predict this image too.",
-                )  # fmt: skip
+                    f"{predicted}: image {image}",
+                    "no annotation",
+                    "one per image",
+                    "Predict this image too.",
+                )
             other = predictions[image]
-            jobs.append(PanopticJob(
-                image, folders[0] / labels.file_name(annotation),
-                folders[1] / found.file_name(other), labels.segments(annotation, areas=True),
-                found.segments(other, areas=False), categories, predicted,
-            ))  # fmt: skip
+            jobs.append(
+                PanopticJob(
+                    image,
+                    folders[0] / labels.file_name(annotation),
+                    folders[1] / found.file_name(other),
+                    labels.segments(annotation, areas=True),
+                    found.segments(other, areas=False),
+                    categories,
+                    predicted,
+                )
+            )
         if not jobs:
-            raise PerceptionError(target, found="no annotation", expected="some", do="Check it.")
-        return jobs  # fmt: skip
+            raise PerceptionError(target, "no annotation", "some", "Check it.")
+        return jobs
 
     def score_one(self, job: PanopticJob) -> PanopticEvaluator:
         """Matches of one image."""
         target, predicted = read_segments(job.target), read_segments(job.predicted)
         check_size(job.predicted, predicted.shape, target.shape, f"the label {job.target.name}")
-        with naming(Path(f"{job.predicted_json}: image {job.key}"),
-                    "every segment in image and JSON, of a known category",
-                    "Write image and JSON in one go."):  # fmt: skip
+        with naming(
+            Path(f"{job.predicted_json}: image {job.key}"),
+            "every segment in image and JSON, of a known category",
+            "Write image and JSON in one go.",
+        ):
             return PanopticEvaluator.zero(job.categories).update(
                 predicted, job.predicted_segments, target, job.target_segments
             )
@@ -98,8 +110,9 @@ class CityscapesPanoptic(Benchmark[PanopticJob, PanopticEvaluator]):
             name: {"pq": q.pq, "sq": q.sq, "rq": q.rq, "n": q.categories}
             for name, q in scores.groups.items()
         }
-        values["per_class"] = {str(i): {"pq": q.pq, "sq": q.sq, "rq": q.rq}
-                               for i, q in scores.per_category.items()}  # fmt: skip
+        values["per_class"] = {
+            str(i): {"pq": q.pq, "sq": q.sq, "rq": q.rq} for i, q in scores.per_category.items()
+        }
         values["num_images"] = total.images
         names = {c.id: c.name for c in total.categories}
         present = {*total.matched, *total.counts}
@@ -114,13 +127,18 @@ class CityscapesPanoptic(Benchmark[PanopticJob, PanopticEvaluator]):
             *(Column(name) for name in ("PQ", "SQ", "RQ")),
             *(Column(name, "count") for name in ("TP", "FP", "FN")),
         )
-        return Result(self.headline(total), values, (Table(columns, tuple(rows)),))  # fmt: skip
+        return Result(self.headline(total), values, (Table(columns, tuple(rows)),))
 
     def headline(self, total: PanopticEvaluator) -> Mapping[str, float]:
         """PQ of all, things, stuff; SQ and RQ of all."""
         groups = total.compute().groups
-        return {"PQ": groups["All"].pq, "SQ": groups["All"].sq, "RQ": groups["All"].rq,
-                "PQ things": groups["Things"].pq, "PQ stuff": groups["Stuff"].pq}  # fmt: skip
+        return {
+            "PQ": groups["All"].pq,
+            "SQ": groups["All"].sq,
+            "RQ": groups["All"].rq,
+            "PQ things": groups["Things"].pq,
+            "PQ stuff": groups["Stuff"].pq,
+        }
 
     def image_scores(self, record: PanopticEvaluator) -> Mapping[str, float]:
         """The same of one image."""
@@ -139,8 +157,9 @@ class CityscapesPanoptic(Benchmark[PanopticJob, PanopticEvaluator]):
         return PanopticEvaluator(
             tuple(Category(*c) for c in value["categories"]),
             {c: tuple(overlaps) for c, overlaps in value["matched"]},
-            {c: (wrong, missed) for c, wrong, missed in value["counts"]}, 1,
-        )  # fmt: skip
+            {c: (wrong, missed) for c, wrong, missed in value["counts"]},
+            1,
+        )
 
     def panels(self, job: PanopticJob) -> tuple[Panel, ...]:
         """Labelled and predicted segments, one colour each."""
@@ -158,8 +177,12 @@ def read_segments(path: Path) -> NDArray[np.int64]:
     """(H, W) segment ids R + 256 G + 65536 B of a panoptic PNG."""
     image = read_raster(path)
     if image.ndim != 3 or image.dtype != np.uint8:
-        raise PerceptionError(path, found=f"{image.dtype} {image.shape}", expected="8-bit RGB",
-                              do="Segment ids are stored as R + 256 G + 65536 B.")  # fmt: skip
+        raise PerceptionError(
+            path,
+            f"{image.dtype} {image.shape}",
+            "8-bit RGB",
+            "Segment ids are stored as R + 256 G + 65536 B.",
+        )
     red, green, blue = (image[..., i].astype(np.int64) for i in range(3))
     return red + 256 * green + 65536 * blue
 
@@ -179,9 +202,11 @@ class _Json:
         content = read_json(path)
         if not isinstance(content, Mapping) or not isinstance(content.get("annotations"), list):
             raise PerceptionError(
-                path, found="no list `annotations`", expected="COCO panoptic JSON",
-                do="Give the JSON by --gt and --pred, the PNGs by --gt-folder and --pred-folder.",
-            )  # fmt: skip
+                path,
+                "no list `annotations`",
+                "COCO panoptic JSON",
+                "Give the JSON by --gt and --pred, the PNGs by --gt-folder and --pred-folder.",
+            )
         return cls(path, content)
 
     def annotations(self) -> dict[str, Mapping[str, Any]]:
@@ -190,8 +215,9 @@ class _Json:
         for annotation in self.content["annotations"]:
             image = str(self._get(annotation, "image_id", f"annotation {len(found)}"))
             if image in found:
-                raise PerceptionError(f"{self.path}: image {image}", found="two annotations",
-                                      expected="one", do="Remove one of them.")  # fmt: skip
+                raise PerceptionError(
+                    f"{self.path}: image {image}", "two annotations", "one", "Remove one of them."
+                )
             found[image] = annotation
         return found
 
@@ -199,13 +225,17 @@ class _Json:
         """The categories of the labels."""
         rows = self.content.get("categories")
         if not isinstance(rows, list) or not rows:
-            raise PerceptionError(f"{self.path}: categories", found="none", expected="a list",
-                                  do="Give the labels' JSON by --gt.")  # fmt: skip
+            raise PerceptionError(
+                f"{self.path}: categories", "none", "a list", "Give the labels' JSON by --gt."
+            )
         return tuple(
-            Category(int(self._get(row, "id", "category")), str(self._get(row, "name", "category")),
-                     bool(self._get(row, "isthing", "category")))
+            Category(
+                int(self._get(row, "id", "category")),
+                str(self._get(row, "name", "category")),
+                bool(self._get(row, "isthing", "category")),
+            )
             for row in rows
-        )  # fmt: skip
+        )
 
     def file_name(self, annotation: Mapping[str, Any]) -> str:
         """The PNG of an annotation."""
@@ -220,9 +250,11 @@ class _Json:
             inside = f"{image}, segment {i}"
             if i in segments:
                 raise PerceptionError(
-                    f"{self.path}: {inside}", found="listed twice", expected="once",
-                    do="Give every segment its own id.",
-                )  # fmt: skip
+                    f"{self.path}: {inside}",
+                    "listed twice",
+                    "once",
+                    "Give every segment its own id.",
+                )
             area = self._whole(row, "area", inside) if areas else 0
             crowd = bool(row.get("iscrowd", 0)) if areas else False
             segments[i] = Segment(i, self._whole(row, "category_id", inside), area, crowd)
@@ -231,12 +263,14 @@ class _Json:
     def _whole(self, row: Any, key: str, inside: str) -> int:
         value = self._get(row, key, inside)
         if not isinstance(value, (int, float)) or value != int(value):
-            raise PerceptionError(f"{self.path}: {inside}, {key}", found=str(value),
-                                  expected="a whole number", do="Correct it.")  # fmt: skip
+            raise PerceptionError(
+                f"{self.path}: {inside}, {key}", str(value), "a whole number", "Correct it."
+            )
         return int(value)
 
     def _get(self, row: Any, key: str, inside: str) -> Any:
         if not isinstance(row, Mapping) or key not in row:
-            raise PerceptionError(f"{self.path}: {inside}", found=f"no {key}", expected=key,
-                                  do="Is this a COCO panoptic JSON?")  # fmt: skip
+            raise PerceptionError(
+                f"{self.path}: {inside}", f"no {key}", key, "Is this a COCO panoptic JSON?"
+            )
         return row[key]

@@ -67,8 +67,9 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
             metavar="TEXT",
             help="end of the labels' names (default _gtFine_labelIds.png)",
         )
-        parser.add_argument("--pred-suffix", metavar="TEXT",
-                            help="end of the predictions' names (default .png)")  # fmt: skip
+        parser.add_argument(
+            "--pred-suffix", metavar="TEXT", help="end of the predictions' names (default .png)"
+        )
 
     @cached_property
     def scheme(self) -> LabelScheme:
@@ -78,14 +79,16 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
     @property
     def protocol(self) -> Protocol:
         """The definition, with or without iIoU."""
-        return Protocol(PIXEL.name, PIXEL.version,
-                        {**PIXEL.parameters, "instance_scores": self.instance_scores})  # fmt: skip
+        return Protocol(
+            PIXEL.name, PIXEL.version, {**PIXEL.parameters, "instance_scores": self.instance_scores}
+        )
 
     def jobs(self, target: Path, predicted: Path) -> list[PixelJob]:
         """Every labelled frame with its one prediction."""
         labels = labelled_frames(target, self.gt_suffix)
-        found = one_per_frame(labels, files_below(predicted, self.pred_suffix), folder=predicted,
-                              kind="prediction")  # fmt: skip
+        found = one_per_frame(
+            labels, files_below(predicted, self.pred_suffix), folder=predicted, kind="prediction"
+        )
         return [
             PixelJob(frame, label, found[frame], self._instances(label))
             for frame, label in labels.items()
@@ -96,15 +99,17 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
             return None
         if "labelIds" not in self.gt_suffix:
             raise UsageError(
-                f"--gt-suffix {self.gt_suffix}", found="no labelIds in it",
-                expected="a name whose instance image is called instanceIds instead",
-                do="Leave iIoU out by --no-instances.",
-            )  # fmt: skip
+                f"--gt-suffix {self.gt_suffix}",
+                "no labelIds in it",
+                "a name whose instance image is called instanceIds instead",
+                "Leave iIoU out by --no-instances.",
+            )
         path = label.with_name(label.name.replace("labelIds", "instanceIds"))
         return needed(
-            path, for_=f"iIoU of {label.name}",
+            path,
+            for_=f"iIoU of {label.name}",
             do="Unpack the data set again, or leave iIoU out by --no-instances.",
-        )  # fmt: skip
+        )
 
     def inventory(self, predicted: Path, jobs: Sequence[PixelJob]) -> str:
         """Matched, missing and extra files."""
@@ -121,11 +126,13 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
         for path, ids in ((job.target, target), (job.predicted, predicted)):
             if ids.size and (highest := int(ids.max())) >= CLASSES:
                 raise PerceptionError(
-                    path, found=f"value {highest}", expected=f"label ids 0..{CLASSES - 1}",
-                    do=_HINT,
-                )  # fmt: skip
-        with naming(job.instances or job.target, "instance ids of Cityscapes",
-                    "Give the instanceIds of this very frame."):  # fmt: skip
+                    path, f"value {highest}", f"label ids 0..{CLASSES - 1}", _HINT
+                )
+        with naming(
+            job.instances or job.target,
+            "instance ids of Cityscapes",
+            "Give the instanceIds of this very frame.",
+        ):
             return PixelEvaluator.zero(self.scheme).update(predicted, target, instances)
 
     def result(self, total: PixelEvaluator) -> Result:
@@ -133,9 +140,11 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
         self._refuse_train_ids(total.table)
         scores = total.compute()
         values = {
-            "confusion": sparse(total.table), **vars(scores), **scores.means,
+            "confusion": sparse(total.table),
+            **vars(scores),
+            **scores.means,
             "num_images": total.images,
-        }  # fmt: skip
+        }
         names = {c.id: c.name for c in self.scheme.classes}
         kept = np.ones(CLASSES, bool)
         kept[[c.id for c in self.scheme.classes if c.ignore and c.id >= 0]] = False
@@ -155,9 +164,11 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
             return
         if 2 * predicted[:7].sum() > predicted.sum():
             raise PerceptionError(
-                "predictions", found="ids 0..18 alone, most of them void classes",
-                expected="label ids", do=f"These look like train ids. {_HINT}",
-            )  # fmt: skip
+                "predictions",
+                "ids 0..18 alone, most of them void classes",
+                "label ids",
+                f"These look like train ids. {_HINT}",
+            )
 
     def _means(self, total: PixelEvaluator) -> dict[str, float]:
         means = total.compute().means
@@ -167,8 +178,11 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
             "mean_category_iou": "category IoU",
             "mean_category_iiou": "category iIoU",
         }
-        return {title: means[key] for key, title in titles.items()
-                if self.instance_scores or "iiou" not in key}  # fmt: skip
+        return {
+            title: means[key]
+            for key, title in titles.items()
+            if self.instance_scores or "iiou" not in key
+        }
 
     def headline(self, total: PixelEvaluator) -> Mapping[str, float]:
         """The four means (two without instances)."""
@@ -198,9 +212,11 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
     def merge(self, records: Sequence[PixelEvaluator]) -> PixelEvaluator:
         """All frames at once."""
         return PixelEvaluator(
-            self.scheme, np.sum([r.table for r in records], axis=0),
-            np.concatenate([r.instances for r in records]), sum(r.images for r in records),
-        )  # fmt: skip
+            self.scheme,
+            np.sum([r.table for r in records], axis=0),
+            np.concatenate([r.instances for r in records]),
+            sum(r.images for r in records),
+        )
 
     def resampler(
         self, records: Sequence[PixelEvaluator]
@@ -219,5 +235,9 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
 
     def panels(self, job: PixelJob) -> tuple[Panel, ...]:
         """Image, label, prediction, errors."""
-        return semantic_panels(self.scheme, read_ids(job.target), read_ids(job.predicted),
-                               photograph(job.target, self.gt_suffix))  # fmt: skip
+        return semantic_panels(
+            self.scheme,
+            read_ids(job.target),
+            read_ids(job.predicted),
+            photograph(job.target, self.gt_suffix),
+        )

@@ -36,9 +36,12 @@ def confusion_section(
         shown = np.concatenate([shown, other[:, None]], axis=1)
         titles.append("other")
     matrix = Matrix(
-        "What each class is taken for", tuple(names[r] for r in rows), tuple(titles), shown,
+        "What each class is taken for",
+        tuple(names[r] for r in rows),
+        tuple(titles),
+        shown,
         "Rows add up to 100; the diagonal is the recall of the class.",
-    )  # fmt: skip
+    )
     return Section("Confusion", (matrix,))
 
 

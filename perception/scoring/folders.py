@@ -31,7 +31,7 @@ def files_below(folder: Path, suffix: str) -> list[Path]:
 def needed(path: Path, *, for_: str, do: str) -> Path:
     """The path, or an error when there is no such file."""
     if not os.path.lexists(path):
-        raise PerceptionError(path, found="no such file", expected=f"one for {for_}", do=do)
+        raise PerceptionError(path, "no such file", f"one for {for_}", do)
     return path
 
 
@@ -53,10 +53,11 @@ def one_per_frame(
         if len(found) != 1:
             names = ", ".join(str(path.relative_to(folder)) for path in found[:3])
             raise PerceptionError(
-                f"{folder}: {frame}", found=f"{len(found)} {kind}s ({names})" if found else
-                f"no {kind}", expected=f"exactly one {kind} whose name starts with {frame}",
-                do="Remove the others." if found else "Predict this frame, or name its folder.",
-            )  # fmt: skip
+                f"{folder}: {frame}",
+                f"{len(found)} {kind}s ({names})" if found else f"no {kind}",
+                f"exactly one {kind} whose name starts with {frame}",
+                "Remove the others." if found else "Predict this frame, or name its folder.",
+            )
     return {frame: found[0] for frame, found in by_start.items()}
 
 
@@ -88,6 +89,5 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _unreadable(folder: Path, error: OSError) -> PerceptionError:
     return PerceptionError(
-        folder, found=(error.strerror or str(error)).lower(), expected="a readable folder",
-        do="Check the path.",
-    )  # fmt: skip
+        folder, (error.strerror or str(error)).lower(), "a readable folder", "Check the path."
+    )

@@ -115,14 +115,16 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         if not chosen:
             side = target if rules.frames == "labels" else predicted
             raise PerceptionError(
-                side, found="no frame", expected="text files of boxes, 000000.txt and so on",
-                do="Check the paths.",
-            )  # fmt: skip
+                side, "no frame", "text files of boxes, 000000.txt and so on", "Check the paths."
+            )
         return [
-            ObjectJob(key, _needed(labels, target, key, "label"),
-                      _needed(results, predicted, key, "result"))
+            ObjectJob(
+                key,
+                _needed(labels, target, key, "label"),
+                _needed(results, predicted, key, "result"),
+            )
             for key in chosen
-        ]  # fmt: skip
+        ]
 
     def inventory(self, predicted: Path, jobs: Sequence[ObjectJob]) -> str:
         """Results without a label, and labelled frames without a result, which are not scored."""
@@ -146,9 +148,11 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
     def merge(self, records: Sequence[KittiObjectEvaluator]) -> KittiObjectEvaluator:
         """All frames in one step."""
         return KittiObjectEvaluator(
-            self._empty.protocol, self._empty.classes, self._empty.metrics,
+            self._empty.protocol,
+            self._empty.classes,
+            self._empty.metrics,
             tuple(frame for record in records for frame in record.records),
-        )  # fmt: skip
+        )
 
     def result(self, total: KittiObjectEvaluator) -> Result:
         """AP and number of objects by class, difficulty and metric."""
@@ -207,9 +211,10 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         """Both files' text."""
         (frame,) = record.records
         return {
-            "key": frame.key, "target": format_labels(frame.target),
+            "key": frame.key,
+            "target": format_labels(frame.target),
             "predicted": format_results(frame.predicted),
-        }  # fmt: skip
+        }
 
     def decode(self, value: Any) -> KittiObjectEvaluator:
         """What `encode` gave."""
@@ -225,10 +230,13 @@ def _needed(files: Mapping[str, Path], folder: Path, key: str, kind: str) -> Pat
     found = files.get(key)
     if found is None:
         raise PerceptionError(
-            folder / f"{key}.txt", found="no such file", expected=f"the {kind} of this frame",
-            do="An empty file says that nothing was found." if kind == "result" else
-            "Remove the result, or choose --frames.",
-        )  # fmt: skip
+            folder / f"{key}.txt",
+            "no such file",
+            f"the {kind} of this frame",
+            "An empty file says that nothing was found."
+            if kind == "result"
+            else "Remove the result, or choose --frames.",
+        )
     return found
 
 
@@ -244,9 +252,11 @@ def _kind(word: str) -> str | ObjectClass:
         overlap = -1.0
     if not 0 < overlap < 1 or not name:
         raise UsageError(
-            f"class {word}", found=f"overlap {limit}", expected="a number between 0 and 1",
-            do="Write it as truck=0.7, with neighbours as truck=0.7:van.",
-        )  # fmt: skip
+            f"class {word}",
+            f"overlap {limit}",
+            "a number between 0 and 1",
+            "Write it as truck=0.7, with neighbours as truck=0.7:van.",
+        )
     return ObjectClass(name.lower(), overlap, tuple(neighbours))
 
 

@@ -48,9 +48,10 @@ def object_values(scores: ObjectScores) -> dict[str, Any]:
                 level.name: _curve_values(curve)
                 for level in scores.rules.difficulties
                 if (curve := scores.curve(kind.name, level.name, metric)) is not None
-            } or None
+            }
+            or None
             for metric in METRICS
-        }  # fmt: skip
+        }
         classes[kind.name]["objects"] = {
             level.name: scores.objects[kind.name, level.name] for level in scores.rules.difficulties
         }
@@ -59,11 +60,17 @@ def object_values(scores: ObjectScores) -> dict[str, Any]:
 
 def _curve_values(curve: Curve) -> dict[str, Any]:
     return {
-        "AP": curve.ap, "AP_R40": curve.ap_r40, "AP_R11": curve.ap_r11, "AP_R41": curve.ap_r41,
-        "objects": curve.objects, "precision": curve.precision.tolist(),
-        "thresholds": curve.thresholds.tolist(), "TP": curve.tp.tolist(), "FP": curve.fp.tolist(),
+        "AP": curve.ap,
+        "AP_R40": curve.ap_r40,
+        "AP_R11": curve.ap_r11,
+        "AP_R41": curve.ap_r41,
+        "objects": curve.objects,
+        "precision": curve.precision.tolist(),
+        "thresholds": curve.thresholds.tolist(),
+        "TP": curve.tp.tolist(),
+        "FP": curve.fp.tolist(),
         "FN": curve.fn.tolist(),
-    }  # fmt: skip
+    }
 
 
 def object_table(scores: ObjectScores) -> Table:
@@ -76,10 +83,11 @@ def object_table(scores: ObjectScores) -> Table:
             aps = [scores.ap(kind.name, level.name, metric) for level in levels]
             rows.append((kind.name, TITLES[metric], *aps, counts))
     columns = (
-        Column("class", "text"), Column("metric", "text"),
+        Column("class", "text"),
+        Column("metric", "text"),
         *(Column(level.name) for level in levels),
         Column("objects", "text", "labels that had to be found, by difficulty"),
-    )  # fmt: skip
+    )
     note = f"AP is {scores.rules.recall_rule}; with fewer than 41 objects it cannot reach 100"
     return Table(columns, tuple(rows), note=note)
 

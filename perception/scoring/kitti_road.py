@@ -68,23 +68,30 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
             choices=("perspective", "bev"),
             help="bev: the predictions are 800x400 views from above already",
         )
-        parser.add_argument("--pred-name", metavar="PATTERN",
-                            help="file name of a prediction, default {key}.png; {key} is "
-                                 "um_road_000012, {image} um_000012")  # fmt: skip
+        parser.add_argument(
+            "--pred-name",
+            metavar="PATTERN",
+            help="file name of a prediction, default {key}.png; {key} is "
+            "um_road_000012, {image} um_000012",
+        )
 
     def __post_init__(self) -> None:
         if not self.bev and self.pred_space != "perspective":
             raise UsageError(
-                f"pred-space {self.pred_space}", found=f"protocol {self.name}",
-                expected="kitti_road/bev", do="Maps from above are scored by kitti_road/bev alone.",
-            )  # fmt: skip
+                f"pred-space {self.pred_space}",
+                f"protocol {self.name}",
+                "kitti_road/bev",
+                "Maps from above are scored by kitti_road/bev alone.",
+            )
         try:
             self.pred_name.format(key="um_road_000000", image="um_000000")
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             raise UsageError(
-                f"pred-name {self.pred_name}", found=f"{type(error).__name__} {error}",
-                expected="a file name with {key} or {image} in it", do="Correct the pattern.",
-            ) from error  # fmt: skip
+                f"pred-name {self.pred_name}",
+                f"{type(error).__name__} {error}",
+                "a file name with {key} or {image} in it",
+                "Correct the pattern.",
+            ) from error
 
     @property
     def bev(self) -> bool:
@@ -107,26 +114,32 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
             chosen = [name for name in names if name.startswith(category)]
             if not chosen:
                 raise PerceptionError(
-                    f"{target}: {category}", found="no label of this category",
-                    expected=f"{category}_000000.png and so on", do="Choose --categories.",
-                )  # fmt: skip
+                    f"{target}: {category}",
+                    "no label of this category",
+                    f"{category}_000000.png and so on",
+                    "Choose --categories.",
+                )
             jobs += [self._job(category, target / name, predicted) for name in chosen]
         if not jobs:
             raise PerceptionError(
-                target, found="no label", expected=f"files of {', '.join(CATEGORIES)}",
-                do="Give the folder gt_image_2 of the data set.",
-            )  # fmt: skip
+                target,
+                "no label",
+                f"files of {', '.join(CATEGORIES)}",
+                "Give the folder gt_image_2 of the data set.",
+            )
         return jobs
 
     def _job(self, category: str, target: Path, predicted: Path) -> RoadJob:
         key = target.stem
         file = needed(
             predicted / self.pred_name.format(key=key, image=_image_key(key)),
-            for_=f"the label {target.name}", do="Predict this frame too, or name it so.",
-        )  # fmt: skip
+            for_=f"the label {target.name}",
+            do="Predict this frame too, or name it so.",
+        )
         folder = Path(self.calib) if self.calib else target.parent.parent / "calib"
-        return RoadJob(key, category, target, file, find_calibration(folder, key)
-                       if self.bev else None)  # fmt: skip
+        return RoadJob(
+            key, category, target, file, find_calibration(folder, key) if self.bev else None
+        )
 
     def score_one(self, job: RoadJob) -> RoadEvaluator:
         """Counts of one image."""
@@ -148,9 +161,11 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
         for category, counts in total.counts.items():
             if not counts.histogram[1].any():
                 raise PerceptionError(
-                    category, found="no road pixel in any label", expected="some road",
-                    do="Leave the category out; its scores are undefined.",
-                )  # fmt: skip
+                    category,
+                    "no road pixel in any label",
+                    "some road",
+                    "Leave the category out; its scores are undefined.",
+                )
         return road_result(self._chosen(total), total.counts)
 
     def headline(self, total: RoadEvaluator) -> Mapping[str, float]:
@@ -196,10 +211,11 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
 
         def headline(times: NDArray[np.int64]) -> Mapping[str, float]:
             counts = {
-                category: RoadCounts(np.tensordot(times[chosen], stacks[chosen], 1),
-                                     int(times[chosen].sum()))
+                category: RoadCounts(
+                    np.tensordot(times[chosen], stacks[chosen], 1), int(times[chosen].sum())
+                )
                 for category, chosen in rows.items()
-            }  # fmt: skip
+            }
             return self.headline(RoadEvaluator(self.protocol, counts))
 
         return headline
@@ -227,9 +243,11 @@ def read_road_label(path: Path) -> tuple[Bools, Bools]:
     label = decode(path, cv2.IMREAD_UNCHANGED)
     if label.ndim != 3:
         raise PerceptionError(
-            path, found="one channel", expected="a KITTI road label in RGB",
-            do="Red above 0 marks what is evaluated, blue above 0 what is road.",
-        )  # fmt: skip
+            path,
+            "one channel",
+            "a KITTI road label in RGB",
+            "Red above 0 marks what is evaluated, blue above 0 what is road.",
+        )
     blue, red = (cv2.extractChannel(label, i) for i in (0, 2))
     return blue != 0, red != 0
 
@@ -240,9 +258,11 @@ def find_calibration(folder: Path, key: str) -> Path:
         if (folder / f"{name}.txt").is_file():
             return folder / f"{name}.txt"
     raise PerceptionError(
-        f"{folder}: {key}", found=f"neither {key}.txt nor {_image_key(key)}.txt",
-        expected="the calibration of this frame", do="Give its folder by --calib.",
-    )  # fmt: skip
+        f"{folder}: {key}",
+        f"neither {key}.txt nor {_image_key(key)}.txt",
+        "the calibration of this frame",
+        "Give its folder by --calib.",
+    )
 
 
 def read_homography(path: Path) -> NDArray[np.float64]:
@@ -253,9 +273,11 @@ def read_homography(path: Path) -> NDArray[np.float64]:
         return road_to_image(*matrices)
     except np.linalg.LinAlgError:
         raise PerceptionError(
-            f"{path}: Tr_cam_to_road", found="a matrix without inverse", expected="a pose",
-            do="Use an undamaged copy of the file.",
-        ) from None  # fmt: skip
+            f"{path}: Tr_cam_to_road",
+            "a matrix without inverse",
+            "a pose",
+            "Use an undamaged copy of the file.",
+        ) from None
 
 
 def _image_key(key: str) -> str:

@@ -52,32 +52,52 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
     def add_arguments(parser: argparse._ActionsContainer) -> None:
         """--road-color, --background-color, --resized."""
         for name, color in (("road", ROAD_COLOR), ("background", BACKGROUND_COLOR)):
-            parser.add_argument(f"--{name}-color", nargs=3, type=int, metavar=("R", "G", "B"),
-                                help=f"of {name} in the labels, default {color}")  # fmt: skip
-        parser.add_argument("--resized", action="store_true", default=None,
-                            help="score at 1248x384, labels by nearest pixel")  # fmt: skip
+            parser.add_argument(
+                f"--{name}-color",
+                nargs=3,
+                type=int,
+                metavar=("R", "G", "B"),
+                help=f"of {name} in the labels, default {color}",
+            )
+        parser.add_argument(
+            "--resized",
+            action="store_true",
+            default=None,
+            help="score at 1248x384, labels by nearest pixel",
+        )
 
     @property
     def protocol(self) -> Protocol:
         """The definition, with colours and size."""
         size = f"{RESIZED[1]}x{RESIZED[0]}" if self.resized else "as labelled"
-        extra = {"road_color": list(self.road_color), "size": size,
-                 "background_color": list(self.background_color)}  # fmt: skip
-        return Protocol(KITTISEG_RAW.name, KITTISEG_RAW.version,
-                        {**KITTISEG_RAW.parameters, **extra})  # fmt: skip
+        extra = {
+            "road_color": list(self.road_color),
+            "size": size,
+            "background_color": list(self.background_color),
+        }
+        return Protocol(
+            KITTISEG_RAW.name, KITTISEG_RAW.version, {**KITTISEG_RAW.parameters, **extra}
+        )
 
     def jobs(self, target: Path, predicted: Path) -> list[RawJob]:
         """Every PNG of the labels' folder."""
         names = files_in(target, ".png")
         if not names:
-            raise PerceptionError(target, found="no label", expected="PNG files",
-                                  do="Give the folder gt_image_2 of the data set.")  # fmt: skip
+            raise PerceptionError(
+                target, "no label", "PNG files", "Give the folder gt_image_2 of the data set."
+            )
         return [
-            RawJob(name[:-4], target / name,
-                   needed(predicted / f"{name[:-4]}.npy", for_=f"the label {name}",
-                          do="Store the road probability by numpy.save."))
+            RawJob(
+                name[:-4],
+                target / name,
+                needed(
+                    predicted / f"{name[:-4]}.npy",
+                    for_=f"the label {name}",
+                    do="Store the road probability by numpy.save.",
+                ),
+            )
             for name in names
-        ]  # fmt: skip
+        ]
 
     def score_one(self, job: RawJob) -> RoadCounts:
         """Counts of one image."""
@@ -91,8 +111,12 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
     def _label(self, job: RawJob) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         label = read_raster(job.target)
         if label.ndim != 3:
-            raise PerceptionError(job.target, found="one channel", expected="a label in RGB",
-                                  do="Give the labels as the data set has them.")  # fmt: skip
+            raise PerceptionError(
+                job.target,
+                "one channel",
+                "a label in RGB",
+                "Give the labels as the data set has them.",
+            )
         label = label[..., :3]
         if self.resized:
             label = resize_nearest(label, RESIZED)
@@ -103,15 +127,20 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
         """Scores of all files in one pool."""
         if not total.histogram[1].any():
             raise PerceptionError(
-                "labels", found=f"no pixel of the road's colour {tuple(self.road_color)}",
-                expected="some road", do="Give the colours of these labels.",
-            )  # fmt: skip
+                "labels",
+                f"no pixel of the road's colour {tuple(self.road_color)}",
+                "some road",
+                "Give the colours of these labels.",
+            )
         scores = {"all": total.compute()}
         one = scores["all"]
-        values = {**road_values(one), "accuracy_best": one.accuracy, "TNR_best": one.tnr,
-                  "size": self.protocol.parameters["size"]}  # fmt: skip
-        return Result(self.headline(total), values, (road_table(scores),),
-                      (road_curves(scores),))  # fmt: skip
+        values = {
+            **road_values(one),
+            "accuracy_best": one.accuracy,
+            "TNR_best": one.tnr,
+            "size": self.protocol.parameters["size"],
+        }
+        return Result(self.headline(total), values, (road_table(scores),), (road_curves(scores),))
 
     def headline(self, total: RoadCounts) -> Mapping[str, float]:
         """MaxF1 and AP."""
@@ -143,12 +172,16 @@ def read_map(path: Path) -> NDArray[np.floating]:
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError, MemoryError, SyntaxError) as error:
-        raise PerceptionError(path, found=f"no readable array ({error})", expected="a .npy file",
-                              do="Store it again by numpy.save.") from error  # fmt: skip
-    if not isinstance(stored, np.ndarray) or stored.ndim != 2 or stored.dtype.str[1:] not in (
-        "f4", "f8",
-    ):  # fmt: skip
+        raise PerceptionError(
+            path, f"no readable array ({error})", "a .npy file", "Store it again by numpy.save."
+        ) from error
+    if (
+        not isinstance(stored, np.ndarray)
+        or stored.ndim != 2
+        or stored.dtype.str[1:] not in ("f4", "f8")
+    ):
         found = f"{stored.dtype} {stored.shape}" if isinstance(stored, np.ndarray) else "an archive"
-        raise PerceptionError(path, found=found, expected="(H, W) float32 or float64",
-                              do="Store the road probability alone.")  # fmt: skip
+        raise PerceptionError(
+            path, found, "(H, W) float32 or float64", "Store the road probability alone."
+        )
     return np.array(stored)

@@ -16,25 +16,36 @@ _COLUMNS = ("MaxF1", "AP", "PRE", "REC", "FPR", "FNR")
 def road_values(scores: RoadScores) -> dict[str, float | int]:
     """All numbers under the benchmark's own names."""
     return {
-        "MaxF1": scores.max_f1, "AP": scores.ap, "PRE": scores.precision, "REC": scores.recall,
-        "FPR": scores.fpr, "FNR": scores.fnr, "best_threshold": scores.best_threshold,
-        "best_index": scores.best_index, "TP": scores.tp, "FP": scores.fp, "FN": scores.fn,
-        "TN": scores.tn, "num_pos": scores.positives, "num_neg": scores.negatives,
+        "MaxF1": scores.max_f1,
+        "AP": scores.ap,
+        "PRE": scores.precision,
+        "REC": scores.recall,
+        "FPR": scores.fpr,
+        "FNR": scores.fnr,
+        "best_threshold": scores.best_threshold,
+        "best_index": scores.best_index,
+        "TP": scores.tp,
+        "FP": scores.fp,
+        "FN": scores.fn,
+        "TN": scores.tn,
+        "num_pos": scores.positives,
+        "num_neg": scores.negatives,
         "num_images": scores.images,
-    }  # fmt: skip
+    }
 
 
 def road_result(scores: Mapping[str, RoadScores], counts: Mapping[str, RoadCounts]) -> Result:
     """Everything about one or more categories."""
     values = {name: road_values(one) for name, one in scores.items()}
     return Result(
-        headline={f"{name} {key}": float(values[name][key])
-                  for name in values for key in ("MaxF1", "AP")},
+        headline={
+            f"{name} {key}": float(values[name][key]) for name in values for key in ("MaxF1", "AP")
+        },
         values={"categories": values},
         tables=(road_table(scores),),
         sections=(road_curves(scores),),
         notes=tuple(_suspicions(counts)),
-    )  # fmt: skip
+    )
 
 
 def road_table(scores: Mapping[str, RoadScores]) -> Table:
@@ -43,29 +54,48 @@ def road_table(scores: Mapping[str, RoadScores]) -> Table:
     for name, one in scores.items():
         values = road_values(one)
         rows.append((name, *(values[c] for c in _COLUMNS), one.best_threshold, one.images))
-    columns = (Column("category", "text"), *(Column(c) for c in _COLUMNS),
-               Column("threshold", "number", "confidence with the best F1; PRE to FNR hold there"),
-               Column("images", "count"))  # fmt: skip
+    columns = (
+        Column("category", "text"),
+        *(Column(c) for c in _COLUMNS),
+        Column("threshold", "number", "confidence with the best F1; PRE to FNR hold there"),
+        Column("images", "count"),
+    )
     return Table(columns, tuple(rows))
 
 
 def road_curves(scores: Mapping[str, RoadScores]) -> Section:
     """Precision over recall, and F1 over the threshold."""
     precision_recall = tuple(
-        Series(name, one.curve.recall[::-1], one.curve.precision[::-1],
-               (one.recall, one.precision))
+        Series(name, one.curve.recall[::-1], one.curve.precision[::-1], (one.recall, one.precision))
         for name, one in scores.items()
-    )  # fmt: skip
+    )
     threshold = tuple(
         Series(name, THRESHOLDS, one.curve.f1, (one.best_threshold, one.max_f1))
         for name, one in scores.items()
     )
-    return Section("Curves", (
-        Lines("Precision over recall", "recall", "precision", precision_recall, (0, 1),
-              (_lowest(scores.values()), 1), "The dot is the threshold with the best F1."),
-        Lines("F1 over the threshold", "confidence threshold", "F1", threshold, (0, 1), (0, 1),
-              "A broad plateau means that the threshold hardly matters."),
-    ))  # fmt: skip
+    return Section(
+        "Curves",
+        (
+            Lines(
+                "Precision over recall",
+                "recall",
+                "precision",
+                precision_recall,
+                (0, 1),
+                (_lowest(scores.values()), 1),
+                "The dot is the threshold with the best F1.",
+            ),
+            Lines(
+                "F1 over the threshold",
+                "confidence threshold",
+                "F1",
+                threshold,
+                (0, 1),
+                (0, 1),
+                "A broad plateau means that the threshold hardly matters.",
+            ),
+        ),
+    )
 
 
 def _lowest(scores: Iterable[RoadScores]) -> float:

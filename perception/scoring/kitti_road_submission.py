@@ -85,10 +85,12 @@ def find_maps(predicted: Path) -> dict[str, Path]:
             found = [file for stem in dict.fromkeys((name, short)) for file in stems.get(stem, ())]
             if len(found) != 1:
                 raise PerceptionError(
-                    predicted / f"{name}.png", found=" and ".join(found) or "no such map",
-                    expected=f"one map for each of the {len(names)} frames of {category} in the "
-                    "testing part", do=f"Predict {short}, or remove the other file.",
-                )  # fmt: skip
+                    predicted / f"{name}.png",
+                    " and ".join(found) or "no such map",
+                    f"one map for each of the {len(names)} frames of {category} in the "
+                    "testing part",
+                    f"Predict {short}, or remove the other file.",
+                )
             sources[name] = predicted / found[0]
     return sources
 
@@ -101,9 +103,8 @@ def check_submission(path: Path) -> Submission:
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         if not Path(path).is_file():
             raise PerceptionError(
-                path, found="no such file", expected="a zip archive",
-                do="Write it by `perception submit kitti_road`.",
-            ) from error  # fmt: skip
+                path, "no such file", "a zip archive", "Write it by `perception submit kitti_road`."
+            ) from error
         return Submission({}, (f"the file is no readable zip archive: {error}",))
 
 
@@ -133,8 +134,10 @@ def _check(archive: zipfile.ZipFile) -> Submission:
         if category == "um_lane" and len(missing) == SUBMISSION_FRAMES[category]:
             notes.append("no um_lane maps: the archive takes part in the road rankings alone")
         elif missing:
-            problems.append(f"{category}: {len(missing)} of {SUBMISSION_FRAMES[category]} maps are "
-                            f"missing, first {missing[0]}.png")  # fmt: skip
+            problems.append(
+                f"{category}: {len(missing)} of {SUBMISSION_FRAMES[category]} maps are "
+                f"missing, first {missing[0]}.png"
+            )
     if flat:
         notes.append(f"{flat} maps hold one value alone")
     return Submission(maps, tuple(problems), tuple(notes))

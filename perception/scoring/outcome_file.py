@@ -59,13 +59,15 @@ def write_outcome(
         "scores": outcome.result.values,
     }
     lines = [
-        json.dumps(plain({
-            "key": job.key, "scores": scores, "record": benchmark.encode(record),
-        }), ensure_ascii=False, separators=(",", ":"))
+        json.dumps(
+            plain({"key": job.key, "scores": scores, "record": benchmark.encode(record)}),
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
         for job, record, scores in zip(
             outcome.jobs, outcome.records, benchmark.each_image(outcome.records), strict=True
         )
-    ]  # fmt: skip
+    ]
     text = json.dumps(plain(head), ensure_ascii=False, indent=2)
     write_text(path, text[:-2] + ',\n  "images": [\n' + ",\n".join(lines) + "\n  ]\n}\n")
 
@@ -86,10 +88,12 @@ def read_outcome(path: Path) -> StoredOutcome:
             raise _refuse(path, f"{_short(content['protocol'])}", f"{_short(ours)} of this program")
         images = content["images"]
         return StoredOutcome(
-            Path(path), benchmark, tuple(one["key"] for one in images),
+            Path(path),
+            benchmark,
+            tuple(one["key"] for one in images),
             tuple(benchmark.decode(one["record"]) for one in images),
             {k: math.nan if v is None else float(v) for k, v in content["headline"].items()},
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _refuse(
             path, f"no score ({type(error).__name__}: {error})", "a file of `score --json`"
@@ -102,6 +106,5 @@ def _short(protocol: Mapping[str, Any]) -> str:
 
 def _refuse(path: Path, found: str, expected: str) -> PerceptionError:
     return PerceptionError(
-        path, found=found, expected=expected,
-        do="Write it again with `perception score ... --json`.",
-    )  # fmt: skip
+        path, found, expected, "Write it again with `perception score ... --json`."
+    )

@@ -31,10 +31,11 @@ def write_page(
 ) -> None:
     """Writes the page atomically."""
     protocol = outcome.benchmark.protocol
-    facts = {"protocol": f"{protocol.name}, version {protocol.version}",
-             "images": outcome.inventory or f"{len(outcome.jobs):,}",
-             **{k.replace("_", " "): _fact(v) for k, v in protocol.parameters.items()
-                if v is not None}}  # fmt: skip
+    facts = {
+        "protocol": f"{protocol.name}, version {protocol.version}",
+        "images": outcome.inventory or f"{len(outcome.jobs):,}",
+        **{k.replace("_", " "): _fact(v) for k, v in protocol.parameters.items() if v is not None},
+    }
     sections = (_numbers(outcome, intervals), *outcome.result.sections, *_images(outcome, worst))
     text = render(f"Scores: {protocol.name}", sections, facts=facts)
     write_text(path, text)
@@ -67,8 +68,13 @@ def _images(outcome: Outcome, worst: int) -> tuple[Section, ...]:
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (job.key, *(scores.get(name) for name in names)) for job, scores in scored
     )
-    sections = [Section("Images", (Table(columns, rows, note=benchmark.image_note, tall=True),),
-                        "Worst first; a click on a column's head sorts.")]  # fmt: skip
+    sections = [
+        Section(
+            "Images",
+            (Table(columns, rows, note=benchmark.image_note, tall=True),),
+            "Worst first; a click on a column's head sorts.",
+        )
+    ]
     pictures = []
     drawn = benchmark.panels_of(outcome.jobs, outcome.records, order[:worst])
     for (job, scores), panels in zip(scored, drawn, strict=False):

@@ -19,9 +19,11 @@ def read_ids(path: Path) -> NDArray[np.uint8]:
     ids = read_label(path)
     if ids.dtype != np.uint8:
         raise PerceptionError(
-            path, found=f"{ids.dtype} values", expected="8-bit class ids",
-            do="Is this an image of instance ids, or of scores?",
-        )  # fmt: skip
+            path,
+            f"{ids.dtype} values",
+            "8-bit class ids",
+            "Is this an image of instance ids, or of scores?",
+        )
     return ids
 
 
@@ -30,9 +32,11 @@ def read_instances(path: Path) -> NDArray[np.uint16]:
     ids = read_label(path)
     if ids.dtype not in (np.uint8, np.uint16):
         raise PerceptionError(
-            path, found=f"{ids.dtype} values", expected="16-bit instance ids",
-            do="Store id * 1000 + n as 16-bit grey.",
-        )  # fmt: skip
+            path,
+            f"{ids.dtype} values",
+            "16-bit instance ids",
+            "Store id * 1000 + n as 16-bit grey.",
+        )
     return ids.astype(np.uint16, copy=False)
 
 
@@ -46,14 +50,13 @@ def read_grey(path: Path) -> NDArray[Any]:
             stored = np.ascontiguousarray(stored[..., 0])
         else:
             raise PerceptionError(
-                path, found="an alpha channel" if stored.shape[2] == 4 else
-                "three channels that differ", expected="one channel",
-                do="Store grey values, not a picture in colours.",
-            )  # fmt: skip
+                path,
+                "an alpha channel" if stored.shape[2] == 4 else "three channels that differ",
+                "one channel",
+                "Store grey values, not a picture in colours.",
+            )
     if stored.dtype not in (np.uint8, np.uint16):
-        raise PerceptionError(
-            path, found=f"{stored.dtype} values", expected="8 or 16 bit", do="Store it as PNG."
-        )
+        raise PerceptionError(path, f"{stored.dtype} values", "8 or 16 bit", "Store it as PNG.")
     return stored
 
 
@@ -71,10 +74,11 @@ def check_size(path: Path, shape: tuple[int, ...], expected: tuple[int, ...], of
     """Raises a `PerceptionError` that says both sizes when the shapes differ."""
     if tuple(shape) != tuple(expected):
         raise PerceptionError(
-            path, found=f"{shape[1]}x{shape[0]} pixels",
-            expected=f"{expected[1]}x{expected[0]}, the size of {of}",
-            do="Resize before it is stored.",
-        )  # fmt: skip
+            path,
+            f"{shape[1]}x{shape[0]} pixels",
+            f"{expected[1]}x{expected[0]}, the size of {of}",
+            "Resize before it is stored.",
+        )
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def naming(path: Path, expected: str, do: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise PerceptionError(path, found=str(error), expected=expected, do=do) from error
+        raise PerceptionError(path, str(error), expected, do) from error
 
 
 def is_palette(path: Path) -> bool:

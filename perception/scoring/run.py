@@ -72,9 +72,11 @@ def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) 
             yield from records
     except BrokenProcessPool as error:
         raise PerceptionError(
-            "workers", found="a worker process that died", expected="all alive to the end",
-            do="Usually memory is short: use fewer --workers.",
-        ) from error  # fmt: skip
+            "workers",
+            "a worker process that died",
+            "all alive to the end",
+            "Usually memory is short: use fewer --workers.",
+        ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

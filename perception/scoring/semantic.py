@@ -74,8 +74,9 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
                 choices=("label", "train"),
                 help="what the pixels store: label ids (default) or train ids",
             )
-            parser.add_argument(f"--{side}-suffix", metavar="TEXT",
-                                help="end of the file names (default .png)")  # fmt: skip
+            parser.add_argument(
+                f"--{side}-suffix", metavar="TEXT", help="end of the file names (default .png)"
+            )
 
     @cached_property
     def labels(self) -> LabelScheme:
@@ -95,24 +96,35 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
     @property
     def protocol(self) -> Protocol:
         """The definition, with the classes by name."""
-        return Protocol(PIXEL.name, PIXEL.version, {
-            **PIXEL.parameters, "scheme": self.labels.name, "merge": self.merge_by,
-            "classes": list(self.scored.names),
-        })  # fmt: skip
+        return Protocol(
+            PIXEL.name,
+            PIXEL.version,
+            {
+                **PIXEL.parameters,
+                "scheme": self.labels.name,
+                "merge": self.merge_by,
+                "classes": list(self.scored.names),
+            },
+        )
 
     def jobs(self, target: Path, predicted: Path) -> list[SemanticJob]:
         """Every label below the folder; predictions have the same path and name."""
         jobs = []
         for path in files_below(target, self.gt_suffix):
             key = str(path.relative_to(target))[: -len(self.gt_suffix)]
-            file = needed(predicted / f"{key}{self.pred_suffix}", for_=f"the label {path.name}",
-                          do="Predict this image, or give --pred-suffix.")  # fmt: skip
+            file = needed(
+                predicted / f"{key}{self.pred_suffix}",
+                for_=f"the label {path.name}",
+                do="Predict this image, or give --pred-suffix.",
+            )
             jobs.append(SemanticJob(key, path, file))
         if not jobs:
             raise PerceptionError(
-                target, found=f"no file that ends in {self.gt_suffix}", expected="label images",
-                do="Give the folder of the labels, or --gt-suffix.",
-            )  # fmt: skip
+                target,
+                f"no file that ends in {self.gt_suffix}",
+                "label images",
+                "Give the folder of the labels, or --gt-suffix.",
+            )
         return jobs
 
     def score_one(self, job: SemanticJob) -> Confusion:
@@ -143,9 +155,11 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
             odd = int(np.flatnonzero(present & ~known)[0])
             other = "label" if kind == "train" else "train"
             raise PerceptionError(
-                path, found=f"value {odd}", expected=f"{kind} ids of {self.labels.name}",
-                do=f"Are these {other} ids? Say so by --gt-ids or --pred-ids {other}.",
-            )  # fmt: skip
+                path,
+                f"value {odd}",
+                f"{kind} ids of {self.labels.name}",
+                f"Are these {other} ids? Say so by --gt-ids or --pred-ids {other}.",
+            )
         return ids if kind == "train" else self.labels.id_to_train[ids]
 
     def result(self, total: Confusion) -> Result:
@@ -154,15 +168,20 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
         iou = dict(zip(names, self._iou(total).tolist(), strict=True))
         headline = self.headline(total)
         values = {
-            "class_iou": iou, "mean_class_iou": headline["mean IoU"],
-            "pixel_accuracy": headline["pixel accuracy"], "num_images": total.images,
-            "classes": [*names, "not scored"], "confusion": sparse(total.table),
-        }  # fmt: skip
+            "class_iou": iou,
+            "mean_class_iou": headline["mean IoU"],
+            "pixel_accuracy": headline["pixel accuracy"],
+            "num_images": total.images,
+            "classes": [*names, "not scored"],
+            "confusion": sparse(total.table),
+        }
         kept = np.append(np.ones(len(names), bool), False)
         return Result(
-            headline, values, (class_table("", {"IoU": iou}),),
+            headline,
+            values,
+            (class_table("", {"IoU": iou}),),
             (confusion_section(total.table, (*names, "not scored"), kept),),
-        )  # fmt: skip
+        )
 
     def _iou(self, total: Confusion) -> NDArray[np.float64]:
         """(classes,); pixels predicted as a class that is not scored are misses."""
@@ -173,8 +192,10 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
         """Mean IoU and pixel accuracy."""
         pixels = int(total.table.sum())
         hit = int(total.table.diagonal().sum())
-        return {"mean IoU": nan_mean(self._iou(total)),
-                "pixel accuracy": hit / pixels if pixels else float("nan")}  # fmt: skip
+        return {
+            "mean IoU": nan_mean(self._iou(total)),
+            "pixel accuracy": hit / pixels if pixels else float("nan"),
+        }
 
     def image_scores(self, record: Confusion) -> Mapping[str, float]:
         """The same of one image, over the classes it has."""

@@ -54,15 +54,21 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
     def add_arguments(parser: argparse._ActionsContainer) -> None:
         """--classes, --iou-threshold, --image-set."""
         _common_arguments(parser)
-        parser.add_argument("--iou-threshold", type=float, metavar="T",
-                            help="a match overlaps by more than this (default 0.5)")  # fmt: skip
+        parser.add_argument(
+            "--iou-threshold",
+            type=float,
+            metavar="T",
+            help="a match overlaps by more than this (default 0.5)",
+        )
 
     def __post_init__(self) -> None:
         if not 0 <= self.iou_threshold < 1:
             raise UsageError(
-                "--iou-threshold", found=f"{self.iou_threshold:g}", expected="0 to 1, 0.5",
-                do="Overlap is a fraction, not a percentage.",
-            )  # fmt: skip
+                "--iou-threshold",
+                f"{self.iou_threshold:g}",
+                "0 to 1, 0.5",
+                "Overlap is a fraction, not a percentage.",
+            )
 
     @property
     def rules(self) -> VocRules:
@@ -93,9 +99,11 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
         names = self.classes or [name[:-4] for name in files_in(predicted, ".txt")]
         if not names:
             raise PerceptionError(
-                predicted, found="no text file", expected="<class>.txt for every class",
-                do="Write the detections of each class into one file.",
-            )  # fmt: skip
+                predicted,
+                "no text file",
+                "<class>.txt for every class",
+                "Write the detections of each class into one file.",
+            )
         parts = [read_detections(predicted / f"{name}.txt", numbers) for name in names]
         return Detections(
             tuple(name for name, part in zip(names, parts, strict=True) for _ in part.images),
@@ -107,10 +115,18 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
     def score_one(self, job: VocJob) -> VocEvaluator:
         """The evaluator after one image."""
         objects, found = read_annotation(job.target), job.predicted
-        return self._one(VocRecord(
-            job.key, objects.names, objects.corners, objects.difficult, found.names, found.score,
-            found.corners, found.order,
-        ))  # fmt: skip
+        return self._one(
+            VocRecord(
+                job.key,
+                objects.names,
+                objects.corners,
+                objects.difficult,
+                found.names,
+                found.score,
+                found.corners,
+                found.order,
+            )
+        )
 
     def merge(self, records: Sequence[VocEvaluator]) -> VocEvaluator:
         """All images in one step; classes are the chosen ones, or those that were detected."""
@@ -163,11 +179,18 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
     def decode(self, value: Any) -> VocEvaluator:
         """What `encode` gave."""
         floats = {n: np.array(value[n], np.float64) for n in ("score", "target_corners", "corners")}
-        return self._one(VocRecord(
-            value["key"], tuple(value["target_names"]), floats["target_corners"].reshape(-1, 4),
-            np.array(value["difficult"], bool), tuple(value["names"]), floats["score"],
-            floats["corners"].reshape(-1, 4), np.array(value["order"], np.int64),
-        ))  # fmt: skip
+        return self._one(
+            VocRecord(
+                value["key"],
+                tuple(value["target_names"]),
+                floats["target_corners"].reshape(-1, 4),
+                np.array(value["difficult"], bool),
+                tuple(value["names"]),
+                floats["score"],
+                floats["corners"].reshape(-1, 4),
+                np.array(value["order"], np.int64),
+            )
+        )
 
     def _one(self, image: VocRecord) -> VocEvaluator:
         return VocEvaluator(self.rules, tuple(self.classes or ()), (image,))
@@ -183,8 +206,9 @@ class CocoStyle(Voc):
     def add_arguments(parser: argparse._ActionsContainer) -> None:
         """--classes, --image-set, --metric."""
         _common_arguments(parser)
-        parser.add_argument("--metric", choices=("2007", "area"),
-                            help="11 recall steps (default), or the area")  # fmt: skip
+        parser.add_argument(
+            "--metric", choices=("2007", "area"), help="11 recall steps (default), or the area"
+        )
 
     @property
     def rules(self) -> VocRules:

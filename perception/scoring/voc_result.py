@@ -42,20 +42,25 @@ def voc_headline(rules: VocRules, scores: VocScores) -> dict[str, float]:
     if len(rules.thresholds) == 1:
         return {"mAP": scores.mean_ap(), **{f"{name} AP": scores.ap(name) for name in names}}
     return {
-        "AP": scores.mean_ap(), "AP50": scores.mean_ap(0.5), "AP75": scores.mean_ap(0.75),
+        "AP": scores.mean_ap(),
+        "AP50": scores.mean_ap(0.5),
+        "AP75": scores.mean_ap(0.75),
         **{f"{name} AP": scores.ap(name) for name in names},
-    }  # fmt: skip
+    }
 
 
 def voc_values(total: VocEvaluator, scores: VocScores) -> dict[str, Any]:
     """One overlap threshold: AP and counts of every class."""
     classes = {
         name: {
-            "ap": curve.ap, "npos": curve.objects, "num_det": curve.detections, "tp": curve.hits,
+            "ap": curve.ap,
+            "npos": curve.objects,
+            "num_det": curve.detections,
+            "tp": curve.hits,
             "max_recall": curve.max_recall,
         }
         for (name, _), curve in scores.curves.items()
-    }  # fmt: skip
+    }
     return {"classes": classes, "mAP": scores.mean_ap(), "num_images": len(total.records)}
 
 
@@ -75,14 +80,27 @@ def _table(total: VocEvaluator, scores: VocScores) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name in total.classes:
         curve = scores.curves[name, first]
-        rows.append((name, scores.ap(name), curve.ap, curve.objects, curve.detections,
-                     curve.hits, curve.max_recall))  # fmt: skip
+        rows.append(
+            (
+                name,
+                scores.ap(name),
+                curve.ap,
+                curve.objects,
+                curve.detections,
+                curve.hits,
+                curve.max_recall,
+            )
+        )
     rows.append(("mean", scores.mean_ap(), scores.mean_ap(first), None, None, None, None))
     columns = (
-        Column("class", "text"), Column("AP"), Column(f"AP{100 * first:.0f}"),
-        Column("objects", "count"), Column("detections", "count"), Column("hits", "count"),
+        Column("class", "text"),
+        Column("AP"),
+        Column(f"AP{100 * first:.0f}"),
+        Column("objects", "count"),
+        Column("detections", "count"),
+        Column("hits", "count"),
         Column("max recall"),
-    )  # fmt: skip
+    )
     note = f"rule {total.rules.rule}; hits and recall at overlap {first:g}"
     return Table(columns, tuple(rows), note=note)
 
@@ -95,8 +113,16 @@ def _curves(total: VocEvaluator, scores: VocScores) -> Section:
         for name in total.classes
         if (curve := scores.curves[name, first]).objects and len(curve.recall)
     )
-    parts = [Lines(f"Precision over recall, overlap {first:g}", "recall", "precision", series,
-                   (0, 1), (0, 1))]  # fmt: skip
+    parts = [
+        Lines(
+            f"Precision over recall, overlap {first:g}",
+            "recall",
+            "precision",
+            series,
+            (0, 1),
+            (0, 1),
+        )
+    ]
     if len(total.rules.thresholds) > 1:
         thresholds = total.rules.thresholds
         over = tuple(
@@ -170,10 +196,14 @@ def image_panels(
         own = matched.image == places[key]
         found = Boxes.of(
             matched.corners[own] - [1, 1, 0, 0],
-            [total.classes[i] for i in matched.kind[own]], score=matched.score[own],
-        )  # fmt: skip
-        panels.append(box_panels(
-            read_image(path), (labels, verdicts[0][matched.target_image == places[key]]),
-            (found, verdicts[1][own]),
-        ))  # fmt: skip
+            [total.classes[i] for i in matched.kind[own]],
+            score=matched.score[own],
+        )
+        panels.append(
+            box_panels(
+                read_image(path),
+                (labels, verdicts[0][matched.target_image == places[key]]),
+                (found, verdicts[1][own]),
+            )
+        )
     return panels

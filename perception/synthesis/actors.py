@@ -8,9 +8,12 @@ from perception.synthesis.road import Road
 from perception.synthesis.scene import Actor
 
 _FOOTPRINT = {  # (along, across) metres kept free
-    "car": (4.7, 2.0), "van": (5.4, 2.2), "truck": (9.0, 2.7), "person": (0.7, 0.7),
+    "car": (4.7, 2.0),
+    "van": (5.4, 2.2),
+    "truck": (9.0, 2.7),
+    "person": (0.7, 0.7),
     "cyclist": (1.9, 0.7),
-}  # fmt: skip
+}
 
 
 class _Crowd:
@@ -70,8 +73,13 @@ def _parked(crowd: _Crowd) -> None:
             if rng.random() < fill and road.near_side(s, 3.0) is None:
                 kind = "van" if rng.random() < 0.12 else "car"
                 turn = (np.pi if side < 0 else 0.0) + (np.pi if rng.random() < 0.15 else 0.0)
-                crowd.add(kind, s, d + float(rng.normal(0, 0.08)),
-                          turn + float(rng.normal(0, 0.025)), parked=True)  # fmt: skip
+                crowd.add(
+                    kind,
+                    s,
+                    d + float(rng.normal(0, 0.08)),
+                    turn + float(rng.normal(0, 0.025)),
+                    parked=True,
+                )
             s += float(rng.uniform(5.4, 7.2))
 
 
@@ -81,17 +89,25 @@ def _traffic(crowd: _Crowd) -> None:
     lane = road.lane[1] - road.lane[0]
     own_right = road.right - road.parking[1]
     other_left = road.left + road.parking[0]
-    lanes = [(road.middle + (k + 0.5) * lane, 0.0)
-             for k in range(max(1, round((own_right - road.middle) / lane)))]  # fmt: skip
-    lanes += [(road.middle - (k + 0.5) * lane, np.pi)
-              for k in range(max(1, round((road.middle - other_left) / lane)))]  # fmt: skip
+    lanes = [
+        (road.middle + (k + 0.5) * lane, 0.0)
+        for k in range(max(1, round((own_right - road.middle) / lane)))
+    ]
+    lanes += [
+        (road.middle - (k + 0.5) * lane, np.pi)
+        for k in range(max(1, round((road.middle - other_left) / lane)))
+    ]
     for d, turn in lanes:
         dense = rng.uniform(10, 45)
         s = float(rng.uniform(6, 8 + dense))
         while s < 90:
             kind = _kind(rng)
-            crowd.add(kind, s + (2.5 if kind == "truck" else 0), d + float(rng.normal(0, 0.15)),
-                      turn + float(rng.normal(0, 0.02)))  # fmt: skip
+            crowd.add(
+                kind,
+                s + (2.5 if kind == "truck" else 0),
+                d + float(rng.normal(0, 0.15)),
+                turn + float(rng.normal(0, 0.02)),
+            )
             s += 7.0 + float(rng.exponential(dense))
 
 
@@ -134,5 +150,9 @@ def _walkers(crowd: _Crowd) -> None:
             s = crossing.s - crossing.half_width - crossing.radius
             for _ in range(int(rng.poisson(1.2))):
                 d = float(rng.uniform(road.left, road.right))
-                crowd.add("person", s + float(rng.uniform(-1, 1)), d,
-                          float(rng.choice([-0.5, 0.5])) * np.pi)  # fmt: skip
+                crowd.add(
+                    "person",
+                    s + float(rng.uniform(-1, 1)),
+                    d,
+                    float(rng.choice([-0.5, 0.5])) * np.pi,
+                )

@@ -18,8 +18,13 @@ from perception.synthesis.movers import dimensions_of
 from perception.synthesis.render import Rendering
 from perception.synthesis.scene import Scene
 
-_KITTI = {"car": "Car", "van": "Van", "truck": "Truck", "person": "Pedestrian",
-          "cyclist": "Cyclist"}  # fmt: skip
+_KITTI = {
+    "car": "Car",
+    "van": "Van",
+    "truck": "Truck",
+    "person": "Pedestrian",
+    "cyclist": "Cyclist",
+}
 _SEEN = 0.1  # less of it visible: DontCare
 _SEEN_PIXELS = 16
 _LOWEST = 6.0  # pixels of height; below: DontCare
@@ -71,8 +76,9 @@ def _rasterised(elements: tuple[Element, ...], size: tuple[int, ...]) -> NDArray
     return np.array(picture, np.int32).astype(np.intp)
 
 
-def _cityscapes(elements: tuple[Element, ...], kept: list[int], seen: NDArray[np.intp]
-                ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:  # fmt: skip
+def _cityscapes(
+    elements: tuple[Element, ...], kept: list[int], seen: NDArray[np.intp]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """Label ids and instance ids; instances are counted per class in painting order."""
     ids = np.zeros(len(elements), np.uint8)
     instances = np.zeros(len(elements), np.uint16)
@@ -100,14 +106,16 @@ class _Row:
     numbers: tuple[float, ...]  # truncation, alpha, h, w, l, x, y, z, rotation_y
 
 
-def _boxes(scene: Scene, elements: tuple[Element, ...], count: NDArray[np.int64]
-           ) -> tuple[Boxes, dict[int, str]]:  # fmt: skip
+def _boxes(
+    scene: Scene, elements: tuple[Element, ...], count: NDArray[np.int64]
+) -> tuple[Boxes, dict[int, str]]:
     """KITTI's columns for every actor in the picture, nearest first, and a note for labelme."""
     height, width = scene.camera.size
     rows: list[_Row] = []
     notes: dict[int, str] = {}
-    for index, numbers in sorted(_by_actor(elements).items(),
-                                 key=lambda item: scene.actors[item[0]].z):  # fmt: skip
+    for index, numbers in sorted(
+        _by_actor(elements).items(), key=lambda item: scene.actors[item[0]].z
+    ):
         actor = scene.actors[index]
         parts = [elements[n] for n in numbers]
         extent = np.array([p.extent for p in parts])
@@ -121,12 +129,22 @@ def _boxes(scene: Scene, elements: tuple[Element, ...], count: NDArray[np.int64]
         occlusion = 0 if share >= 0.85 else 1 if share >= 0.5 else 2
         ignore = share < _SEEN or visible < _SEEN_PIXELS or inside[3] - inside[1] < _LOWEST
         alpha = actor.rotation_y - np.arctan2(actor.x, actor.z)
-        rows.append(_Row(
-            DONT_CARE if ignore else _KITTI[actor.kind], occlusion,
-            np.clip(inside, 0, [width - 1, height - 1, width - 1, height - 1]),
-            (truncation, (alpha + np.pi) % (2 * np.pi) - np.pi, *dimensions_of(actor), actor.x,
-             scene.camera.height_m, actor.z, actor.rotation_y),
-        ))  # fmt: skip
+        rows.append(
+            _Row(
+                DONT_CARE if ignore else _KITTI[actor.kind],
+                occlusion,
+                np.clip(inside, 0, [width - 1, height - 1, width - 1, height - 1]),
+                (
+                    truncation,
+                    (alpha + np.pi) % (2 * np.pi) - np.pi,
+                    *dimensions_of(actor),
+                    actor.x,
+                    scene.camera.height_m,
+                    actor.z,
+                    actor.rotation_y,
+                ),
+            )
+        )
         notes[index] = f"occluded={occlusion} truncated={truncation:.2f}"
     rows.sort(key=lambda row: row.name == DONT_CARE)
     return _table(rows), notes
@@ -173,18 +191,22 @@ def _area(box: NDArray[np.float64]) -> float:
 # --------------------------------------------------------------------------------- shapes
 
 
-def _shapes(scene: Scene, elements: tuple[Element, ...], kept: list[int], notes: dict[int, str]
-            ) -> tuple[Shape, ...]:  # fmt: skip
+def _shapes(
+    scene: Scene, elements: tuple[Element, ...], kept: list[int], notes: dict[int, str]
+) -> tuple[Shape, ...]:
     """One polygon per outline, in painting order, through the middles of the outermost pixels."""
     shapes = []
     for number in kept:
         element = elements[number]
         kind = scene.actors[element.actor].kind if element.actor >= 0 else ""
         for polygon in element.polygons:
-            shapes.append(Shape(
-                "van" if kind == "van" else element.label, "polygon",
-                polygon.astype(np.float64) + 0.5,
-                group_id=element.actor if kind == "cyclist" else None,
-                description=notes.get(element.actor, ""),
-            ))  # fmt: skip
+            shapes.append(
+                Shape(
+                    "van" if kind == "van" else element.label,
+                    "polygon",
+                    polygon.astype(np.float64) + 0.5,
+                    group_id=element.actor if kind == "cyclist" else None,
+                    description=notes.get(element.actor, ""),
+                )
+            )
     return tuple(shapes)

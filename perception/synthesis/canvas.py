@@ -78,9 +78,12 @@ class Canvas:
         self.cover(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
     def textured(
-        self, corners: Float, texture: Texture, matrix: Float,
+        self,
+        corners: Float,
+        texture: Texture,
+        matrix: Float,
         window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Paints a texture onto a quad (4, 2): bottom left, bottom right, top right, top left.
 
         matrix: (3, 4) from texture channels to RGB; window: left, top, right, bottom of what is
@@ -100,8 +103,13 @@ class Canvas:
         source = np.array([[u, b], [w, b], [w, v], [u, v]], np.float32) - np.float32(0.5)
         target = (corners - [x1, y1]).astype(np.float32)
         warp = cv2.getPerspectiveTransform(source, target)
-        warped = cv2.warpPerspective(picture, warp, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR,
-                                     borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        warped = cv2.warpPerspective(
+            picture,
+            warp,
+            (x2 - x1, y2 - y1),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         area = np.zeros((y2 - y1, x2 - x1), np.uint8)
         cv2.fillConvexPoly(area, fixed(corners - [x1, y1]), 255, cv2.LINE_8, SHIFT)
         shown = self.image[y1:y2, x1:x2]

@@ -50,9 +50,13 @@ class Summary:
 
 
 def synthesize(
-    out: Path, request: Request, *, workers: int = 1, overwrite: bool = False,
+    out: Path,
+    request: Request,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
     progress: Callable[[int], None] = lambda _: None,
-) -> Summary:  # fmt: skip
+) -> Summary:
     """Writes the frames below `out`; `progress` is told how many are done.
 
     Nothing is done when `out` holds the same request already. The result is the same for every
@@ -68,9 +72,11 @@ def synthesize(
     there = [out / folder for folder in FOLDERS if (out / folder).exists()]
     if there and not overwrite:
         raise UsageError(
-            out, found="frames of another run", expected="a new or empty folder",
-            do="Choose another folder, or add --overwrite to replace them.",
-        )  # fmt: skip
+            out,
+            "frames of another run",
+            "a new or empty folder",
+            "Choose another folder, or add --overwrite to replace them.",
+        )
     with _staging(out) as stage:
         keys = []
         for key in _made(stage, request, workers):
@@ -97,9 +103,11 @@ def _staging(out: Path) -> Iterator[Path]:
         yield stage
     except OSError as error:
         raise PerceptionError(
-            error.filename or out, found=f"cannot write: {error.strerror or error}",
-            expected="a writable folder", do="Free space or choose another folder.",
-        ) from error  # fmt: skip
+            error.filename or out,
+            f"cannot write: {error.strerror or error}",
+            "a writable folder",
+            "Free space or choose another folder.",
+        ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -124,9 +132,11 @@ def _made(out: Path, request: Request, workers: int) -> Iterator[str]:
             yield from pool.map(make, range(request.frames), chunksize=4)
         except BrokenProcessPool as error:
             raise PerceptionError(
-                "--workers", found="a worker process that was killed", expected="all of them alive",
-                do="Is the memory full? Use fewer workers.",
-            ) from error  # fmt: skip
+                "--workers",
+                "a worker process that was killed",
+                "all of them alive",
+                "Is the memory full? Use fewer workers.",
+            ) from error
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -46,16 +46,24 @@ def paint_ground(canvas: Canvas, scene: Scene, shader: Shader, sun: NDArray[np.u
     material = _material(road, d, outside)
     _outline(canvas, first, material, paved=scene.style == "city")
     stretch = np.sqrt(1 + (road.slope + road.curvature * z) ** 2)
-    rows = Rows(z, z * z / (camera.focal * camera.height_m), road.x(z, 0.0), stretch,
-                camera.focal / z, camera.cx, camera.shift_m)  # fmt: skip
+    rows = Rows(
+        z,
+        z * z / (camera.focal * camera.height_m),
+        road.x(z, 0.0),
+        stretch,
+        camera.focal / z,
+        camera.cx,
+        camera.shift_m,
+    )
     paint_surface(canvas.image[first:], scene, shader, rows, material, d, outside, sun[first:])
     lane[first:] = (material == ASPHALT) & (d > road.lane[0]) & (d < road.lane[1])
     unsure[first:] = (np.abs(outside - KERB_M / 2) < KERB_M * 0.75) | (depth > _SURE_M)
     return Ground(lane, unsure)
 
 
-def _material(road: Road, d: NDArray[np.float32], outside: NDArray[np.float32]
-              ) -> NDArray[np.uint8]:  # fmt: skip
+def _material(
+    road: Road, d: NDArray[np.float32], outside: NDArray[np.float32]
+) -> NDArray[np.uint8]:
     """(R, W) asphalt, kerb, strip of grass, sidewalk, land beyond."""
     right = d > np.float32((road.left + road.right) / 2)
     left_band, left_table = _bands(road, 0, outside)
@@ -66,8 +74,9 @@ def _material(road: Road, d: NDArray[np.float32], outside: NDArray[np.float32]
     return cv2.LUT(band, table).astype(np.uint8, copy=False)
 
 
-def _bands(road: Road, side: int, outside: NDArray[np.float32]
-           ) -> tuple[NDArray[np.uint8], list[int]]:  # fmt: skip
+def _bands(
+    road: Road, side: int, outside: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], list[int]]:
     """(R, W) the number of the band along one side of the road, and the bands' materials."""
     strip = KERB_M + road.strip[side]
     if not road.sidewalk[side]:

@@ -70,8 +70,15 @@ def paint_vehicle(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, 
         _paint_part(canvas, camera, shader, actor, solid.parts[int(index)], palette, dim)
 
 
-def _paint_part(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, part: Part,
-                palette: Float, dim: float) -> None:  # fmt: skip
+def _paint_part(
+    canvas: Canvas,
+    camera: Camera,
+    shader: Shader,
+    actor: Actor,
+    part: Part,
+    palette: Float,
+    dim: float,
+) -> None:
     points = placed(part.vertices, actor)
     if points[:, 2].max() < NEAR_M:
         return
@@ -98,8 +105,14 @@ def _paint_part(canvas: Canvas, camera: Camera, shader: Shader, actor: Actor, pa
             canvas.polygon(camera.project(clipped)[0], color)
 
 
-def _shaded(shader: Shader, paint: NDArray[np.intp], normals: Float, palette: Float, depth: float,
-            dim: float) -> Float:  # fmt: skip
+def _shaded(
+    shader: Shader,
+    paint: NDArray[np.intp],
+    normals: Float,
+    palette: Float,
+    depth: float,
+    dim: float,
+) -> Float:
     """(F, 3) colours of faces: light, lamps that glow, sky mirrored by paint and glass."""
     glass = paint == solids.GLASS
     gain = shader.lit(normals) * dim * np.where(paint == solids.LAMP_REAR, 1.25, 1.0)

@@ -52,8 +52,9 @@ _TOPS = ((176, 40, 44), (40, 66, 122), (54, 58, 64), (218, 216, 208), (64, 110, 
 _LEGS = ((36, 44, 70), (30, 30, 34), (92, 84, 72), (60, 76, 110), (130, 122, 104))
 
 
-def _pick(rng: np.random.Generator, table: tuple[tuple[int, int, int], ...]
-          ) -> tuple[float, float, float]:  # fmt: skip
+def _pick(
+    rng: np.random.Generator, table: tuple[tuple[int, int, int], ...]
+) -> tuple[float, float, float]:
     r, g, b = table[int(rng.integers(len(table)))]
     return float(r), float(g), float(b)
 
@@ -72,8 +73,11 @@ def pedestrian(seed: int) -> Figure:
         step = sign * swing
         hip, knee = (0.0, -0.90, sign * 0.09), (0.42 * step + 0.04, -0.48, sign * 0.10)
         foot = (0.80 * step, -0.07, sign * 0.10)
-        limbs += [Limb(hip, 0.105, knee, 0.075, legs), Limb(knee, 0.07, foot, 0.05, legs),
-                  Limb(foot, 0.055, (foot[0] + 0.13, -0.045, foot[2]), 0.045, shoe)]  # fmt: skip
+        limbs += [
+            Limb(hip, 0.105, knee, 0.075, legs),
+            Limb(knee, 0.07, foot, 0.05, legs),
+            Limb(foot, 0.055, (foot[0] + 0.13, -0.045, foot[2]), 0.045, shoe),
+        ]
     for sign in (-1.0, 1.0):  # arms
         back = -sign * swing * 0.8
         elbow = (0.24 * back, -1.12, sign * 0.25)
@@ -107,8 +111,11 @@ def cyclist(seed: int) -> Figure:
     shoe = (34.0, 30.0, 30.0)
     for sign in (-1.0, 1.0):
         angle = turn + (np.pi if sign > 0 else 0.0)
-        pedal = (0.02 + 0.17 * float(np.cos(angle)), -0.28 + 0.17 * float(np.sin(angle)),
-                 sign * 0.12)  # fmt: skip
+        pedal = (
+            0.02 + 0.17 * float(np.cos(angle)),
+            -0.28 + 0.17 * float(np.sin(angle)),
+            sign * 0.12,
+        )
         hip = (-0.22, -0.96, sign * 0.09)
         knee = ((hip[0] + pedal[0]) / 2 + 0.22, (hip[1] + pedal[1]) / 2 - 0.06, sign * 0.12)
         limbs += [
@@ -128,13 +135,15 @@ def cyclist(seed: int) -> Figure:
     angles = np.arange(18) * (2 * np.pi / 18)
     tubes = []
     for x in (-0.52, 0.52):
-        ring = np.stack([x + 0.33 * np.cos(angles), -0.35 + 0.33 * np.sin(angles),
-                         np.zeros(18)], axis=1)  # fmt: skip
+        ring = np.stack(
+            [x + 0.33 * np.cos(angles), -0.35 + 0.33 * np.sin(angles), np.zeros(18)], axis=1
+        )
         tubes.append(Tube(ring, 0.022, dark, closed=True))
     for line in (
         [(-0.52, -0.35), (0.0, -0.29), (0.36, -0.80), (-0.16, -0.78), (0.0, -0.29)],
-        [(-0.52, -0.35), (-0.16, -0.78), (-0.2, -0.92)], [(0.52, -0.35), (0.36, -0.92)],
-    ):  # fmt: skip
+        [(-0.52, -0.35), (-0.16, -0.78), (-0.2, -0.92)],
+        [(0.52, -0.35), (0.36, -0.92)],
+    ):
         tubes.append(Tube(np.array([(x, y, 0.0) for x, y in line]), 0.02, frame))
     bar = np.array([(0.42, -1.02, -0.24), (0.38, -1.0, 0.0), (0.42, -1.02, 0.24)])
     tubes.append(Tube(bar, 0.016, dark))
@@ -145,10 +154,15 @@ def cyclist(seed: int) -> Figure:
 def _figure(limbs: list[Limb], tubes: list[Tube], size: float) -> Figure:
     """Scales everything and measures the extent."""
     scaled = tuple(
-        Limb(_times(b.start, size), b.start_radius * size, _times(b.end, size),
-             b.end_radius * size, b.color)
+        Limb(
+            _times(b.start, size),
+            b.start_radius * size,
+            _times(b.end, size),
+            b.end_radius * size,
+            b.color,
+        )
         for b in limbs
-    )  # fmt: skip
+    )
     lines = tuple(Tube(t.points * size, t.radius * size, t.color, t.closed) for t in tubes)
     ends = np.array([[b.start, b.end] for b in scaled]).reshape(-1, 3)
     radii = np.array([[b.start_radius, b.end_radius] for b in scaled])
@@ -157,11 +171,13 @@ def _figure(limbs: list[Limb], tubes: list[Tube], size: float) -> Figure:
     low = (points - around[:, None]).min(0)
     high = (points + around[:, None]).max(0)
     return Figure(
-        lines, ends, radii,
+        lines,
+        ends,
+        radii,
         np.array([b.color for b in scaled]),
         (float(-low[1]), float(high[2] - low[2]), float(high[0] - low[0])),
         (float(low[0] + high[0]) / 2, float(low[2] + high[2]) / 2),
-    )  # fmt: skip
+    )
 
 
 def _times(point: tuple[float, float, float], size: float) -> tuple[float, float, float]:

@@ -146,9 +146,14 @@ def draw_road(category: str, rng: np.random.Generator) -> Road:
 
 
 def _lines(
-    category: str, lane: float, own: int, other: int, middle: float,
-    parking: tuple[float, ...], rng: np.random.Generator,
-) -> tuple[Line, ...]:  # fmt: skip
+    category: str,
+    lane: float,
+    own: int,
+    other: int,
+    middle: float,
+    parking: tuple[float, ...],
+    rng: np.random.Generator,
+) -> tuple[Line, ...]:
     """Lines between lanes and along the edges; none on an unmarked road."""
     if category == "uu":
         return ()
@@ -170,8 +175,9 @@ def _lines(
     lines += [Line(d, 0.13, on, off, phase, white) for d in inner]
     edges = rng.random() < 0.6
     for d, width, sign in (
-        (middle + own * lane, parking[1], -1), (middle - other * lane, parking[0], 1)
-    ):  # fmt: skip
+        (middle + own * lane, parking[1], -1),
+        (middle - other * lane, parking[0], 1),
+    ):
         if width:
             dash = 0.0 if rng.random() < 0.5 else 1.0
             lines.append(Line(d, 0.12, dash, dash, 0.0, white))
@@ -188,10 +194,16 @@ def _sides(category: str, rng: np.random.Generator) -> tuple[SideRoad, ...]:
         if rng.random() > chance:
             break
         kind = int(rng.integers(3))
-        sides.append(SideRoad(
-            s, half_width=float(rng.uniform(2.6, 4.5)), left=kind != 1, right=kind != 0,
-            radius=float(rng.uniform(2.0, 4.5)), crosswalk=bool(rng.random() < 0.5),
-            stop_line=bool(category != "uu" and rng.random() < 0.6),
-        ))  # fmt: skip
+        sides.append(
+            SideRoad(
+                s,
+                half_width=float(rng.uniform(2.6, 4.5)),
+                left=kind != 1,
+                right=kind != 0,
+                radius=float(rng.uniform(2.0, 4.5)),
+                crosswalk=bool(rng.random() < 0.5),
+                stop_line=bool(category != "uu" and rng.random() < 0.6),
+            )
+        )
         s += float(rng.uniform(28, 45))
     return tuple(sides)

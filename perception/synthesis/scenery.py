@@ -44,9 +44,15 @@ class Stage:
         self.canvas.polygon(pixels, self.shader.color(rgb, gain, float(depth[0])))
 
     def wall(
-        self, a: Place, b: Place, height: float, texture: Texture, colors: Float, gain: float,
+        self,
+        a: Place,
+        b: Place,
+        height: float,
+        texture: Texture,
+        colors: Float,
+        gain: float,
         window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """An upright textured wall from a to b; what is too near is cut off at the end a."""
         left, top, right, bottom = window
         if b[1] < _NEAR_M + 0.1:
@@ -81,8 +87,9 @@ class Stage:
 
 def upright(a: Place, b: Place, low: float, high: float) -> Float:
     """(4, 3) an upright quad from a to b between two heights."""
-    return np.array([[a[0], -low, a[1]], [b[0], -low, b[1]], [b[0], -high, b[1]],
-                     [a[0], -high, a[1]]])  # fmt: skip
+    return np.array(
+        [[a[0], -low, a[1]], [b[0], -low, b[1]], [b[0], -high, b[1]], [a[0], -high, a[1]]]
+    )
 
 
 def paint_prop(stage: Stage, prop: Prop) -> None:
@@ -136,8 +143,9 @@ def _building(stage: Stage, prop: Prop, rng: Random) -> None:
     stage.canvas.finish("building")
 
 
-def _cornice(stage: Stage, prop: Prop, behind: Place, trim: Float, end: float, front: float
-             ) -> None:  # fmt: skip
+def _cornice(
+    stage: Stage, prop: Prop, behind: Place, trim: Float, end: float, front: float
+) -> None:
     """A ledge along the top of a flat roof."""
     r, g, b = (float(c) for c in trim * 0.9)
     if prop.near[1] > _NEAR_M:
@@ -151,14 +159,25 @@ def _roof(stage: Stage, prop: Prop, deep: float, rgb: Color, wall: Float, end: f
     ridge = eave + abs(deep) * 0.42
     over = -0.4 * np.sign(deep)
     mid = deep / 2
-    gable = np.array([[near[0], -eave, near[1]], [near[0] + deep, -eave, near[1]],
-                      [near[0] + mid, -ridge, near[1]]])  # fmt: skip
+    gable = np.array(
+        [
+            [near[0], -eave, near[1]],
+            [near[0] + deep, -eave, near[1]],
+            [near[0] + mid, -ridge, near[1]],
+        ]
+    )
     r, g, b = (float(c) for c in wall)
     if near[1] > _NEAR_M:
         stage.quad(gable, (r, g, b), end)
     start = near[1] - 0.3
-    slope = np.array([[near[0] + over, -eave + 0.3, start], [far[0] + over, -eave + 0.3, far[1]],
-                      [far[0] + mid, -ridge, far[1]], [near[0] + mid, -ridge, start]])  # fmt: skip
+    slope = np.array(
+        [
+            [near[0] + over, -eave + 0.3, start],
+            [far[0] + over, -eave + 0.3, far[1]],
+            [far[0] + mid, -ridge, far[1]],
+            [near[0] + mid, -ridge, start],
+        ]
+    )
     normal = np.cross(slope[1] - slope[0], slope[3] - slope[0])
     normal = normal / np.linalg.norm(normal)
     normal = normal if normal[1] < 0 else -normal
@@ -183,17 +202,22 @@ def _tree(stage: Stage, prop: Prop, rng: Random) -> None:
         for share, tone in ((1.0, 0.62), (0.5, 0.85)) if near else ((1.0, 0.7),):
             low, high = trunk * share, trunk * 0.7 * share
             shift = (1 - share) * trunk * float(np.sign(stage.shader.light.sun[0]))
-            shape = np.array([[x - low + shift, 0, z], [x + low + shift, 0, z],
-                              [x + high + shift, -base * 1.6, z],
-                              [x - high + shift, -base * 1.6, z]])  # fmt: skip
+            shape = np.array(
+                [
+                    [x - low + shift, 0, z],
+                    [x + low + shift, 0, z],
+                    [x + high + shift, -base * 1.6, z],
+                    [x - high + shift, -base * 1.6, z],
+                ]
+            )
             stage.quad(shape, (104, 84, 66), tone * stage.bright)
     shade, opacity = textures.crown(rng.randrange(textures.CROWNS))
     corners = np.array([[x - wide / 2, -prop.height, z], [x + wide / 2, -base * 0.8, z]])
     box, _ = stage.camera.project(corners)
     warm = rng.uniform(-14, 16)
-    green = np.array([[
-        max(c + w * warm + rng.gauss(0, 7), 20.0) for c, w in ((80, 1.6), (108, 0.9), (46, 0.2))
-    ]])  # fmt: skip
+    green = np.array(
+        [[max(c + w * warm + rng.gauss(0, 7), 20.0) for c, w in ((80, 1.6), (108, 0.9), (46, 0.2))]]
+    )
     matrix = stage.shader.matrix(green * 2, stage.bright, z)
     stage.canvas.sprite(box, shade, opacity, matrix)
     stage.canvas.finish("vegetation")
@@ -269,9 +293,14 @@ def _pole(stage: Stage, prop: Prop, rng: Random) -> None:
         _bar(stage, (x, 0.0, z), (x, -0.9, z), 0.12, gray)
         tip = x - prop.side * 1.7
         _bar(stage, (x, -prop.height, z), (tip, -prop.height - 0.2, z), 0.05, gray)
-        head = np.array([[tip - 0.32, -prop.height - 0.16, z], [tip + 0.32, -prop.height - 0.16, z],
-                         [tip + 0.22, -prop.height - 0.34, z],
-                         [tip - 0.22, -prop.height - 0.34, z]])  # fmt: skip
+        head = np.array(
+            [
+                [tip - 0.32, -prop.height - 0.16, z],
+                [tip + 0.32, -prop.height - 0.16, z],
+                [tip + 0.22, -prop.height - 0.34, z],
+                [tip - 0.22, -prop.height - 0.34, z],
+            ]
+        )
         stage.quad(head, (92, 94, 96), stage.bright)
         stage.canvas.finish("pole")
         return
@@ -304,8 +333,9 @@ def _bar(stage: Stage, start: Color, end: Color, radius: float, rgb: Color) -> N
 def _disc(x: float, y: float, z: float, radius: float, corners: int, turn: float = 0.0) -> Float:
     """(K, 3) a regular polygon that faces the camera."""
     angles = turn + np.arange(corners) * 2 * np.pi / corners
-    return np.stack([x + radius * np.sin(angles), y - radius * np.cos(angles),
-                     np.full(corners, z)], axis=1)  # fmt: skip
+    return np.stack(
+        [x + radius * np.sin(angles), y - radius * np.cos(angles), np.full(corners, z)], axis=1
+    )
 
 
 def _sign(stage: Stage, prop: Prop, rng: Random) -> None:

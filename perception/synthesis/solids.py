@@ -69,8 +69,9 @@ class _Builder:
         self.paint.append(paint)
         self.detail.append(paint in (TRIM, PLATE, RIM))
 
-    def inset(self, corners: Float, paint: int, low: float, high: float, left: float, right: float,
-              ) -> None:  # fmt: skip
+    def inset(
+        self, corners: Float, paint: int, low: float, high: float, left: float, right: float
+    ) -> None:
         """A window in a quad (bottom left, bottom right, top right, top left), as shares of it."""
         bl, br, tr, tl = np.asarray(corners, np.float64)
 
@@ -86,12 +87,19 @@ class _Builder:
 
     def part(self) -> Part:
         """The finished part."""
-        return Part(np.concatenate(self.vertices), np.array(self.faces), np.array(self.normals),
-                    np.array(self.paint), np.array(self.detail), self.middle)  # fmt: skip
+        return Part(
+            np.concatenate(self.vertices),
+            np.array(self.faces),
+            np.array(self.normals),
+            np.array(self.paint),
+            np.array(self.detail),
+            self.middle,
+        )
 
 
-def _ring(front: float, rear: float, half: float, y_front: float, y_rear: float, cut: float
-          ) -> Float:  # fmt: skip
+def _ring(
+    front: float, rear: float, half: float, y_front: float, y_rear: float, cut: float
+) -> Float:
     """(8, 3) outline seen from above with cut corners, from front left round by the right."""
     inner = half * (1 - cut)
     span = (front - rear) * cut * 0.35
@@ -124,33 +132,60 @@ def _wheels(builder: _Builder, axles: tuple[float, ...], half: float, radius: fl
     for x in axles:
         for sign in (-1, 1):
             for r, z, paint in (
-                (radius * 1.13, half + 0.002, SHADE), (radius, half + 0.006, TYRE),
-                (radius * 0.62, half + 0.01, RIM), (radius * 0.2, half + 0.014, TRIM),
-            ):  # fmt: skip
-                disc = np.stack([x + r * np.cos(angles), -radius + r * np.sin(angles),
-                                 np.full(12, sign * z)], axis=1)  # fmt: skip
+                (radius * 1.13, half + 0.002, SHADE),
+                (radius, half + 0.006, TYRE),
+                (radius * 0.62, half + 0.01, RIM),
+                (radius * 0.2, half + 0.014, TRIM),
+            ):
+                disc = np.stack(
+                    [x + r * np.cos(angles), -radius + r * np.sin(angles), np.full(12, sign * z)],
+                    axis=1,
+                )
                 disc[:, 1] = np.minimum(disc[:, 1], 0.0)
                 builder.face(disc, paint, np.array([0, 0, float(sign)]))
 
 
-def _treads(axles: tuple[float, ...], half: float, radius: float, clear: float, length: float,
-            tyre: float = 0.21
-            ) -> Part:  # fmt: skip
+def _treads(
+    axles: tuple[float, ...],
+    half: float,
+    radius: float,
+    clear: float,
+    length: float,
+    tyre: float = 0.21,
+) -> Part:
     """What is under the body: a dark slab and the tyres seen from behind and in front."""
     builder = _Builder((0, -0.2, 0))
     for sign in (-1.0, 1.0):
         x = sign * length * 0.42
-        builder.face(np.array([[x, -clear - 0.12, -half * 0.9], [x, -clear - 0.12, half * 0.9],
-                               [x, -clear * 0.75, half * 0.86], [x, -clear * 0.75, -half * 0.86]]),
-                     SHADE, np.array([sign, 0, 0]))  # fmt: skip
+        builder.face(
+            np.array(
+                [
+                    [x, -clear - 0.12, -half * 0.9],
+                    [x, -clear - 0.12, half * 0.9],
+                    [x, -clear * 0.75, half * 0.86],
+                    [x, -clear * 0.75, -half * 0.86],
+                ]
+            ),
+            SHADE,
+            np.array([sign, 0, 0]),
+        )
     for x in axles:
         for sign in (-1.0, 1.0):
             for side in (-1.0, 1.0):
                 inner, outer = side * (half - tyre), side * half
                 face = x + sign * radius * 0.85
-                builder.face(np.array([[face, 0, inner], [face, 0, outer],
-                                       [face, -radius * 1.5, outer], [face, -radius * 1.5, inner]]),
-                             TYRE, np.array([sign, 0, 0]))  # fmt: skip
+                builder.face(
+                    np.array(
+                        [
+                            [face, 0, inner],
+                            [face, 0, outer],
+                            [face, -radius * 1.5, outer],
+                            [face, -radius * 1.5, inner],
+                        ]
+                    ),
+                    TYRE,
+                    np.array([sign, 0, 0]),
+                )
     return builder.part()
 
 
@@ -224,8 +259,16 @@ def _passenger(shape: _CarShape, *, windows: bool) -> Solid:
     lower = _loft(body, sill, bump, PAINT)
     upper = _loft(body, bump, shoulder, PAINT)
     _loft(body, shoulder, belt, PAINT)
-    hood = np.array([belt[0], belt[1], belt[2], [cowl, -shape.belt, half * 0.9],
-                     [cowl, -shape.belt, -half * 0.9], belt[7]])  # fmt: skip
+    hood = np.array(
+        [
+            belt[0],
+            belt[1],
+            belt[2],
+            [cowl, -shape.belt, half * 0.9],
+            [cowl, -shape.belt, -half * 0.9],
+            belt[7],
+        ]
+    )
     deck = np.array([hood[4], hood[3], belt[3], belt[4], belt[5], belt[6]])
     for top in (hood, deck):
         body.face(top, PAINT, np.array([0.0, -1.0, 0.0]))
@@ -265,13 +308,31 @@ def _cabin(shape: _CarShape, half: float, *, windows: bool) -> Part:
     nose, length = shape.length / 2, shape.length
     tall = shape.height > 1.8
     builder = _Builder((nose - 0.6 * length, -(shape.belt + shape.height) / 2, 0.0))
-    low = _ring(nose - shape.glass[0] * length, nose - shape.glass[1] * length + 0.02,
-                half * 0.92, shape.belt, shape.tail, 0.16)  # fmt: skip
+    low = _ring(
+        nose - shape.glass[0] * length,
+        nose - shape.glass[1] * length + 0.02,
+        half * 0.92,
+        shape.belt,
+        shape.tail,
+        0.16,
+    )
     top_half = half * (0.86 if tall else 0.72)
-    high = _ring(nose - shape.roof[0] * length, nose - shape.roof[1] * length, top_half,
-                 shape.height - 0.03, shape.height - 0.05, 0.16)  # fmt: skip
-    cap = _ring(nose - shape.roof[0] * length - 0.2, nose - shape.roof[1] * length + 0.12,
-                top_half * 0.85, shape.height, shape.height - 0.01, 0.2)  # fmt: skip
+    high = _ring(
+        nose - shape.roof[0] * length,
+        nose - shape.roof[1] * length,
+        top_half,
+        shape.height - 0.03,
+        shape.height - 0.05,
+        0.16,
+    )
+    cap = _ring(
+        nose - shape.roof[0] * length - 0.2,
+        nose - shape.roof[1] * length + 0.12,
+        top_half * 0.85,
+        shape.height,
+        shape.height - 0.01,
+        0.2,
+    )
     sides = _loft(builder, low, high, PAINT)
     _loft(builder, high, cap, PAINT)
     builder.face(cap, PAINT, np.array([0.0, -1.0, 0.0]))
@@ -292,8 +353,9 @@ def _merged(first: Part, then: Part) -> Part:
         np.concatenate([first.faces, then.faces + count]),
         np.concatenate([first.normals, then.normals]),
         np.concatenate([first.paint, then.paint]),
-        np.concatenate([first.detail, then.detail]), first.anchor,
-    )  # fmt: skip
+        np.concatenate([first.detail, then.detail]),
+        first.anchor,
+    )
 
 
 @lru_cache(maxsize=8)
@@ -340,8 +402,9 @@ def truck(variant: int) -> Solid:
     _wheels(chassis, (-nose + 1.2, -nose + 2.3), half, 0.48)
     parts = [
         _treads((nose - 1.1, -nose + 1.2), half * 0.97, 0.48, 0.45, length * 0.9, 0.5),
-        cab.part(), _merged(chassis.part(), box.part()),
-    ]  # fmt: skip
+        cab.part(),
+        _merged(chassis.part(), box.part()),
+    ]
     return _solid(parts)
 
 

@@ -55,10 +55,15 @@ class Rows:
 
 
 def paint_surface(
-    image: NDArray[np.uint8], scene: Scene, shader: Shader, rows: Rows,
-    material: NDArray[np.uint8], d: NDArray[np.float32], outside: NDArray[np.float32],
+    image: NDArray[np.uint8],
+    scene: Scene,
+    shader: Shader,
+    rows: Rows,
+    material: NDArray[np.uint8],
+    d: NDArray[np.float32],
+    outside: NDArray[np.float32],
     sun: NDArray[np.uint8],
-) -> None:  # fmt: skip
+) -> None:
     """Fills the ground rows `image` (R, W, 3) of a picture.
 
     material, d, outside: (R, W) as `ground` finds them; sun: (R, W) share of the light, 255 all.
@@ -93,9 +98,12 @@ def _palette(scene: Scene) -> Float:
 
 
 def _texture(
-    scene: Scene, rows: Rows, material: NDArray[np.uint8], d: NDArray[np.float32],
+    scene: Scene,
+    rows: Rows,
+    material: NDArray[np.uint8],
+    d: NDArray[np.float32],
     outside: NDArray[np.float32],
-) -> NDArray[np.float32]:  # fmt: skip
+) -> NDArray[np.float32]:
     """(R, W) gain around 1: grain, patches, joints of slabs, dirt along the kerb."""
     land = 0.06 if scene.style == "city" else 0.15
     strength = np.zeros((1, 256), np.float32)
@@ -103,8 +111,9 @@ def _texture(
     depth = rows.depth.astype(np.float32)[:, None]
     z = np.empty_like(d)
     z[:] = depth * np.float32(9)
-    coarse = cv2.remap(tile(512, 6, 1), d * np.float32(9), z, cv2.INTER_LINEAR,
-                       borderMode=cv2.BORDER_WRAP)  # fmt: skip
+    coarse = cv2.remap(
+        tile(512, 6, 1), d * np.float32(9), z, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
     gain = np.subtract(coarse, np.float32(128), dtype=np.float32)
     zoom = float(rows.scale[0] * rows.depth[0]) / 721.5  # small pictures show less of the grain
     near = int(np.searchsorted(-rows.depth, -26.0 * zoom))
@@ -127,8 +136,9 @@ def _texture(
 # ------------------------------------------------------------------------------ markings
 
 
-def _markings(image: NDArray[np.uint8], scene: Scene, rows: Rows, material: NDArray[np.uint8]
-              ) -> None:  # fmt: skip
+def _markings(
+    image: NDArray[np.uint8], scene: Scene, rows: Rows, material: NDArray[np.uint8]
+) -> None:
     """Lines, stop lines and crosswalks on the asphalt."""
     road, light = scene.road, scene.light
     bright = light.brightness * np.array(light.tint)
@@ -145,8 +155,14 @@ def _markings(image: NDArray[np.uint8], scene: Scene, rows: Rows, material: NDAr
             _mouth(image, road, rows, side, material, bright)
 
 
-def _mouth(image: NDArray[np.uint8], road: Road, rows: Rows, side: SideRoad,
-           material: NDArray[np.uint8], bright: Float) -> None:  # fmt: skip
+def _mouth(
+    image: NDArray[np.uint8],
+    road: Road,
+    rows: Rows,
+    side: SideRoad,
+    material: NDArray[np.uint8],
+    bright: Float,
+) -> None:
     """Crosswalk and stop line before one side road."""
     at = side.s - side.half_width - side.radius
     own_right = road.right - road.parking[1]
@@ -161,9 +177,13 @@ def _mouth(image: NDArray[np.uint8], road: Road, rows: Rows, side: SideRoad,
 
 
 def _stripe(
-    image: NDArray[np.uint8], rows: Rows, line: Line, share: Float, material: NDArray[np.uint8],
+    image: NDArray[np.uint8],
+    rows: Rows,
+    line: Line,
+    share: Float,
+    material: NDArray[np.uint8],
     bright: Float,
-) -> None:  # fmt: skip
+) -> None:
     """Blends a stripe along the road into the asphalt, by the share of each pixel it covers."""
     color = (np.array(line.color) * bright).astype(np.float32)
     for near in (False, True):  # two bands, as the stripe is much wider near by

@@ -22,12 +22,27 @@ class _Verge:
         """(x, z) of the point `beyond` metres outside the kerb."""
         return float(self.road.x(s, self.kerb + self.side * beyond)), float(s)
 
-    def add(self, kind: str, s: float, beyond: float, height: float, length: float = 0.0, *,
-            behind: bool = False) -> None:  # fmt: skip
+    def add(
+        self,
+        kind: str,
+        s: float,
+        beyond: float,
+        height: float,
+        length: float = 0.0,
+        *,
+        behind: bool = False,
+    ) -> None:
         self.props.append(
-            Prop(kind, self.point(s, beyond), self.point(s + length, beyond), height, self.side,
-                 int(self.rng.integers(2**31)), behind=behind)
-        )  # fmt: skip
+            Prop(
+                kind,
+                self.point(s, beyond),
+                self.point(s + length, beyond),
+                height,
+                self.side,
+                int(self.rng.integers(2**31)),
+                behind=behind,
+            )
+        )
 
     def free(self, s: float, margin: float) -> bool:
         """No side road opens to this side near s."""
@@ -119,13 +134,21 @@ def _trees(verge: _Verge, style: str) -> None:
         s = float(rng.uniform(4, 4 + spacing))
         while s < 105:
             if verge.free(s, 3.0):
-                verge.add("tree", s, place + float(rng.normal(0, 0.15 * beyond)),
-                          float(rng.uniform(4.5, 9.5)))  # fmt: skip
+                verge.add(
+                    "tree",
+                    s,
+                    place + float(rng.normal(0, 0.15 * beyond)),
+                    float(rng.uniform(4.5, 9.5)),
+                )
             s += spacing * float(rng.uniform(0.7, 1.5))
     if style != "city":
         for _ in range(int(rng.poisson(4))):
-            verge.add("bush", float(rng.uniform(4, 60)), verge.inner + float(rng.uniform(1.5, 6)),
-                      float(rng.uniform(0.7, 1.8)))  # fmt: skip
+            verge.add(
+                "bush",
+                float(rng.uniform(4, 60)),
+                verge.inner + float(rng.uniform(1.5, 6)),
+                float(rng.uniform(0.7, 1.8)),
+            )
 
 
 def _street_furniture(verge: _Verge, style: str) -> None:

@@ -62,11 +62,17 @@ def write_frame(
     calibration = road / "calib" / f"{key}.txt"
     _write(calibration, format_calibration(scene.camera.calibration()).encode())
     _link(calibration, boxes / "calib" / f"{number}.txt")
-    _write_png(road / "gt_image_2" / f"{city}_road_{number}.png",
-                colours(labels.road.road, labels.road.valid), _FLAT)  # fmt: skip
+    _write_png(
+        road / "gt_image_2" / f"{city}_road_{number}.png",
+        colours(labels.road.road, labels.road.valid),
+        _FLAT,
+    )
     if labels.road.lane is not None:
-        _write_png(road / "gt_image_2" / f"{city}_lane_{number}.png",
-                    colours(labels.road.lane, labels.road.valid), _FLAT)  # fmt: skip
+        _write_png(
+            road / "gt_image_2" / f"{city}_lane_{number}.png",
+            colours(labels.road.lane, labels.road.valid),
+            _FLAT,
+        )
     _write(boxes / "label_2" / f"{number}.txt", format_labels(labels.boxes).encode())
 
     fine = out / "cityscapes" / "gtFine"
@@ -74,8 +80,7 @@ def write_frame(
     _write_png(fine / f"{stem}_gtFine_instanceIds.png", labels.instances, _FLAT)
     size = scene.camera.size
     _write(fine / f"{stem}_gtFine_polygons.json", _cityscapes_json(labels.shapes, size))
-    _write(out / "labelme" / part / f"{key}.json",
-           _labelme_json(labels.shapes, f"{key}.png", size))  # fmt: skip
+    _write(out / "labelme" / part / f"{key}.json", _labelme_json(labels.shapes, f"{key}.png", size))
     return key
 
 

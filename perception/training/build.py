@@ -84,10 +84,14 @@ class Experiment:
             frames = (task_set.val.labelled(i) for i in range(count))
             results.append(
                 evaluate_set(
-                    model, task_set.name, frames, task_set.val.tasks,
-                    box_classes=self.box_names, tick=tick,
+                    model,
+                    task_set.name,
+                    frames,
+                    task_set.val.tasks,
+                    box_classes=self.box_names,
+                    tick=tick,
                 )
-            )  # fmt: skip
+            )
         return Evaluation(tuple(results))
 
     def overlays(self, network: MultiTask, count: int, draw: Draw) -> dict[str, NDArray[np.uint8]]:
@@ -121,15 +125,23 @@ def build(config: DictConfig) -> Experiment:
     for task in tasks:
         if task not in model.heads:
             raise PerceptionError(
-                f"head.{task}", found="no head", expected=f"one, because a data set trains {task}",
-                do=f"Choose head/{task}=..., or leave {task} out of data.sets.*.tasks.",
-            )  # fmt: skip
+                f"head.{task}",
+                "no head",
+                f"one, because a data set trains {task}",
+                f"Choose head/{task}=..., or leave {task} out of data.sets.*.tasks.",
+            )
     for task, head in model.heads.items():
         head.requires_grad_(task in tasks)  # DDP waits for the gradients of all that is trained
     return Experiment(
-        model, _balance(config, tasks), sets, scheme, box_names, input_size(config),
-        int(config.trainer.workers), int(config.seed),
-    )  # fmt: skip
+        model,
+        _balance(config, tasks),
+        sets,
+        scheme,
+        box_names,
+        input_size(config),
+        int(config.trainer.workers),
+        int(config.seed),
+    )
 
 
 def build_model(config: DictConfig) -> Model:
@@ -158,9 +170,7 @@ def build_network(
         extra |= {"channels": encoder.channels, "strides": encoder.strides}
         heads.append(create(settings, f"head.{task}", **extra))
     if not heads:
-        raise PerceptionError(
-            "head", found="no head", expected="at least one", do="Choose e.g. head/road=fcn8s."
-        )
+        raise PerceptionError("head", "no head", "at least one", "Choose e.g. head/road=fcn8s.")
     return MultiTask(encoder, heads)
 
 
@@ -179,9 +189,11 @@ def create(settings: Any, where: str, **extra: Any) -> Any:
         if not isinstance(cause, (ImportError, TypeError, ValueError)):
             raise
         raise PerceptionError(
-            where, found=" ".join(str(cause).split()), expected="settings that it takes",
-            do="perception train --cfg prints those of the chosen group.",
-        ) from error  # fmt: skip
+            where,
+            " ".join(str(cause).split()),
+            "settings that it takes",
+            "perception train --cfg prints those of the chosen group.",
+        ) from error
 
 
 def input_size(config: DictConfig) -> tuple[int, int] | None:

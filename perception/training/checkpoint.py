@@ -35,15 +35,19 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own
         raise PerceptionError(
-            path, found=str(error).split("\n")[0][:120], expected="a checkpoint of this program",
-            do="Use an older checkpoint of the run, or start it again.",
-        ) from error  # fmt: skip
+            path,
+            str(error).split("\n")[0][:120],
+            "a checkpoint of this program",
+            "Use an older checkpoint of the run, or start it again.",
+        ) from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         found = state.get("version") if isinstance(state, dict) else type(state).__name__
         raise PerceptionError(
-            f"{path}: version", found=str(found), expected=str(VERSION),
-            do="Use a checkpoint written by this version of perception train.",
-        )  # fmt: skip
+            f"{path}: version",
+            str(found),
+            str(VERSION),
+            "Use a checkpoint written by this version of perception train.",
+        )
     return state
 
 
@@ -70,7 +74,9 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: object)
             if keys
         )
         raise PerceptionError(
-            where, found=found, expected=f"the {len(ours)} weights of this architecture",
-            do="Use the configuration that this checkpoint was trained with.",
-        )  # fmt: skip
+            where,
+            found,
+            f"the {len(ours)} weights of this architecture",
+            "Use the configuration that this checkpoint was trained with.",
+        )
     model.load_state_dict(dict(weights))

@@ -21,10 +21,17 @@ from perception.files import packaged, read_yaml
 
 _MISSING = object()
 WHOLE = {  # the least value of settings that are whole numbers
-    "steps": 1, "seed": 0, "trainer.accumulate": 1, "trainer.log_every": 1,
-    "trainer.checkpoint_every": 1, "trainer.workers": 0, "trainer.num_nodes": 1,
-    "trainer.evaluate_every": 0, "trainer.evaluate_frames": 1, "trainer.threads": 0,
-}  # fmt: skip
+    "steps": 1,
+    "seed": 0,
+    "trainer.accumulate": 1,
+    "trainer.log_every": 1,
+    "trainer.checkpoint_every": 1,
+    "trainer.workers": 0,
+    "trainer.num_nodes": 1,
+    "trainer.evaluate_every": 0,
+    "trainer.evaluate_frames": 1,
+    "trainer.threads": 0,
+}
 POSITIVE = ("optimizer.lr", "optimizer.encoder_lr_factor", "trainer.clip_norm", "trainer.ema")
 OPTIONAL = ("evaluate_every", "evaluate_frames", "threads", "clip_norm", "ema", "encoder_lr_factor")
 
@@ -56,9 +63,11 @@ def merge_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             raise _unknown_key(key, _keys(config))
         if isinstance(OmegaConf.select(config, key), DictConfig) and key in groups():
             raise UsageError(
-                override.input_line, found="another choice for a stored run", expected=f"{key}.X=Y",
-                do="Change single keys; a new choice is a new run.",
-            )  # fmt: skip
+                override.input_line,
+                "another choice for a stored run",
+                f"{key}.X=Y",
+                "Change single keys; a new choice is a new run.",
+            )
         OmegaConf.update(config, key, override.value())
     return config
 
@@ -68,9 +77,11 @@ def read_config(folder: Path) -> DictConfig:
     path = folder / "config.yaml"
     if not path.is_file():
         raise PerceptionError(
-            path, found="no such file", expected="the folder of a run",
-            do="Give the folder that perception train printed, e.g. runs/demo/2026-01-31_12-00-00.",
-        )  # fmt: skip
+            path,
+            "no such file",
+            "the folder of a run",
+            "Give the folder that perception train printed, e.g. runs/demo/2026-01-31_12-00-00.",
+        )
     config = OmegaConf.create(read_yaml(path))
     OmegaConf.set_struct(config, True)
     return config
@@ -91,7 +102,7 @@ def check_numbers(config: DictConfig) -> None:
         kinds = int if key in whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or value < whole.get(key, 0):
             kind = f"a whole number from {whole[key]}" if key in whole else "a number from 0"
-            raise PerceptionError(key, found=str(value), expected=kind, do="Correct the setting.")
+            raise PerceptionError(key, str(value), kind, "Correct the setting.")
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Any]:
@@ -100,9 +111,11 @@ def parse_overrides(overrides: Sequence[str]) -> list[Any]:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
         raise UsageError(
-            "overrides", found=" ".join(str(error).split()), expected="words like key=value",
-            do="Quote values with spaces: 'key=\"a b\"'.",
-        ) from error  # fmt: skip
+            "overrides",
+            " ".join(str(error).split()),
+            "words like key=value",
+            "Quote values with spaces: 'key=\"a b\"'.",
+        ) from error
 
 
 def first_of_sweep(overrides: Sequence[str]) -> list[str]:
@@ -122,9 +135,11 @@ def _unknown_key(key: str, known: Sequence[str]) -> UsageError:
     if _is_set_option(key):
         guess = f"+{key}=..., because the chosen data leaves it at its default"
     return UsageError(
-        key, found="an unknown configuration key", expected=guess,
-        do="perception train --cfg prints all keys; +key=value adds one.",
-    )  # fmt: skip
+        key,
+        "an unknown configuration key",
+        guess,
+        "perception train --cfg prints all keys; +key=value adds one.",
+    )
 
 
 def _is_set_option(key: str) -> bool:
@@ -146,14 +161,16 @@ def _usage(error: Exception, choices: Sequence[str]) -> UsageError:
         options = options_of(group)
         near = difflib.get_close_matches(name, options, n=1) or options[:1]
         return UsageError(
-            f"{group}={name}", found="an unknown choice", expected=f"e.g. {group}={near[0]}",
-            do=f"Known: {', '.join(options)}.",
-        )  # fmt: skip
+            f"{group}={name}",
+            "an unknown choice",
+            f"e.g. {group}={near[0]}",
+            f"Known: {', '.join(options)}.",
+        )
     for marker in ("Could not override '", "Key '"):
         if marker in text:
             key = text.split(marker)[1].split("'")[0]
             return _unknown_key(key, [*_keys(_compose_safely(choices)), *groups()])
-    return UsageError("configuration", found=text, expected="valid overrides", do="See --help.")
+    return UsageError("configuration", text, "valid overrides", "See --help.")
 
 
 def _compose_safely(choices: Sequence[str]) -> DictConfig:

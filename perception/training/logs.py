@@ -90,15 +90,22 @@ class WandbLogger(CsvLogger):
             import wandb
         except ImportError as error:
             raise PerceptionError(
-                "logger=wandb", found="wandb is not installed", expected="the extra `wandb`",
-                do="pip install 'road-perception[wandb]', or use logger=csv.",
-            ) from error  # fmt: skip
+                "logger=wandb",
+                "wandb is not installed",
+                "the extra `wandb`",
+                "pip install 'road-perception[wandb]', or use logger=csv.",
+            ) from error
         self.wandb = wandb
         name = f"{run.parent.name}-{run.name}"
         self.session = wandb.init(
-            project=self.project, mode=self.mode, dir=str(run), name=name, id=name,
-            resume="allow", config=dict(config),
-        )  # fmt: skip
+            project=self.project,
+            mode=self.mode,
+            dir=str(run),
+            name=name,
+            id=name,
+            resume="allow",
+            config=dict(config),
+        )
 
     def numbers(self, step: int, values: Mapping[str, float], *, kind: str) -> None:
         """Logs to both."""
@@ -138,9 +145,11 @@ def _append(path: Path, row: Mapping[str, float]) -> None:
                 csv.DictWriter(file, header).writerow(row)
         except OSError as error:
             raise PerceptionError(
-                path, found=f"cannot write: {error.strerror or error}", expected="a writable file",
-                do="Free space, then go on with resume=RUN.",
-            ) from error  # fmt: skip
+                path,
+                f"cannot write: {error.strerror or error}",
+                "a writable file",
+                "Free space, then go on with resume=RUN.",
+            ) from error
         return
     rows = read_log(path)
     header += [name for name in row if name not in header]

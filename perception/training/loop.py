@@ -134,10 +134,17 @@ def start(config: DictConfig) -> Run:
         ema.model.to(fabric.device)
     folder = Path(config.run_dir)
     run = Run(
-        fabric, folder, config, experiment, joint, inner, wrapped,
-        create(config.schedule, "schedule"), ema,
+        fabric,
+        folder,
+        config,
+        experiment,
+        joint,
+        inner,
+        wrapped,
+        create(config.schedule, "schedule"),
+        ema,
         create(config.logger, "logger") if fabric.is_global_zero else SilentLogger(),
-    )  # fmt: skip
+    )
     if config.resume:
         restore(run)
     if fabric.is_global_zero:
@@ -195,9 +202,8 @@ def look(run: Run, draw: Draw | None = None) -> Evaluation | None:
     monitor = run.config.trainer.monitor or next(iter(metrics), None)
     if monitor and monitor not in metrics:
         raise PerceptionError(
-            "trainer.monitor", found=monitor, expected=f"one of {', '.join(metrics)}",
-            do="Name a metric of this run.",
-        )  # fmt: skip
+            "trainer.monitor", monitor, f"one of {', '.join(metrics)}", "Name a metric of this run."
+        )
     if monitor and not metrics[monitor] <= run.best.get("value", float("-inf")):
         run.best = {"metric": monitor, "value": metrics[monitor], "step": run.step}
         checkpoint.save(run.folder / "best.pt", _weights(run))
@@ -278,15 +284,19 @@ def _fabric(trainer: DictConfig) -> Fabric:
     """Lightning Fabric on the chosen devices."""
     try:
         return Fabric(
-            accelerator=trainer.accelerator, devices=trainer.devices, num_nodes=trainer.num_nodes,
-            strategy=trainer.strategy, precision=trainer.precision,
-        )  # fmt: skip
+            accelerator=trainer.accelerator,
+            devices=trainer.devices,
+            num_nodes=trainer.num_nodes,
+            strategy=trainer.strategy,
+            precision=trainer.precision,
+        )
     except Exception as error:  # Fabric's checks raise several kinds
         raise PerceptionError(
-            "trainer", found=" ".join(str(error).split()).rstrip("."),
-            expected="what this machine has",
-            do="Correct trainer.accelerator, devices, strategy or precision.",
-        ) from error  # fmt: skip
+            "trainer",
+            " ".join(str(error).split()).rstrip("."),
+            "what this machine has",
+            "Correct trainer.accelerator, devices, strategy or precision.",
+        ) from error
 
 
 def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:

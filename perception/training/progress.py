@@ -25,10 +25,15 @@ class Progress:
         self.steps, self.shown, self.images_per_step = steps, shown, images_per_step
         self.console = Console(stderr=True)
         self.bar = Bar(
-            TextColumn("[bold]{task.description}"), BarColumn(None), MofNCompleteColumn(),
-            TextColumn("{task.fields[values]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=self.console, disable=not (shown and self.console.is_terminal),
-        )  # fmt: skip
+            TextColumn("[bold]{task.description}"),
+            BarColumn(None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not (shown and self.console.is_terminal),
+        )
         self.task = self.bar.add_task("train", total=steps, completed=step, values="")
         self.started, self.first = time.perf_counter(), step
         self.away = 0.0  # seconds spent evaluating

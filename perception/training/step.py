@@ -74,10 +74,11 @@ def check_finite(losses: Mapping[str, Tensor], batches: Sequence[Batch], step: i
     if bad:
         keys = ", ".join(key for batch in batches for key in batch.keys)
         raise PerceptionError(
-            f"step {step}", found=", ".join(f"{t} loss {v}" for t, v in bad.items()),
-            expected="finite losses",
-            do=f"Frames of the step: {keys}. Lower optimizer.lr or look at these labels.",
-        )  # fmt: skip
+            f"step {step}",
+            ", ".join(f"{t} loss {v}" for t, v in bad.items()),
+            "finite losses",
+            f"Frames of the step: {keys}. Lower optimizer.lr or look at these labels.",
+        )
 
 
 def _means(parts: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:

@@ -19,8 +19,15 @@ SIZE = (40, 60)  # height, width
 
 def shape(label: str, kind: str, points: Any, **keys: Any) -> dict[str, Any]:
     """One shape as labelme writes it."""
-    return {"label": label, "points": points, "group_id": None, "description": "",
-            "shape_type": kind, "flags": {}, "mask": None} | keys  # fmt: skip
+    return {
+        "label": label,
+        "points": points,
+        "group_id": None,
+        "description": "",
+        "shape_type": kind,
+        "flags": {},
+        "mask": None,
+    } | keys
 
 
 def parsed(raw: dict[str, Any]) -> Shape:
@@ -33,8 +40,15 @@ def parsed(raw: dict[str, Any]) -> Shape:
 
 def annotation(shapes: list[dict[str, Any]], image: str = "a.png", **keys: Any) -> dict[str, Any]:
     """One file as labelme writes it."""
-    return {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": image,
-            "imageData": None, "imageHeight": SIZE[0], "imageWidth": SIZE[1]} | keys  # fmt: skip
+    return {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image,
+        "imageData": None,
+        "imageHeight": SIZE[0],
+        "imageWidth": SIZE[1],
+    } | keys
 
 
 def write_folder(folder: Path, files: dict[str, list[dict[str, Any]]]) -> Path:
@@ -68,26 +82,50 @@ def reasons(out: Path, key: str) -> list[tuple[str, int | None, str]]:
 
 _coordinate = st.one_of(st.integers(-10, 70), st.floats(-10, 70, width=32))
 _point = st.tuples(_coordinate, _coordinate).map(list)
-LABELS = ("road", "lane", "sidewalk", "car", "person", "rider", "ignore", "_background_", "sky",
-          "bus", "license plate", "cargroup")  # fmt: skip
+LABELS = (
+    "road",
+    "lane",
+    "sidewalk",
+    "car",
+    "person",
+    "rider",
+    "ignore",
+    "_background_",
+    "sky",
+    "bus",
+    "license plate",
+    "cargroup",
+)
 
 
 @st.composite
 def shapes(draw: st.DrawFn, labels: tuple[str, ...] = LABELS) -> dict[str, Any]:
     """Any shape that labelme can draw, partly outside a picture of 60x40."""
-    kind = draw(st.sampled_from(
-        ["polygon", "rectangle", "oriented_rectangle", "circle", "line", "linestrip", "point",
-         "mask"]
-    ))  # fmt: skip
+    kind = draw(
+        st.sampled_from(
+            [
+                "polygon",
+                "rectangle",
+                "oriented_rectangle",
+                "circle",
+                "line",
+                "linestrip",
+                "point",
+                "mask",
+            ]
+        )
+    )
     low, high = {"polygon": (3, 8), "rectangle": (2, 2), "oriented_rectangle": (4, 4),
                  "circle": (2, 2), "line": (2, 2), "linestrip": (2, 5), "point": (1, 1),
                  "mask": (2, 2)}[kind]  # fmt: skip
     points = draw(st.lists(_point, min_size=low, max_size=high))
     made = shape(
-        draw(st.sampled_from(labels)), kind, points,
+        draw(st.sampled_from(labels)),
+        kind,
+        points,
         group_id=draw(st.sampled_from([None, None, None, 1, 2])),
         flags=draw(st.sampled_from([{}, {}, {}, {"ignore": True}, {"crowd": True}])),
-    )  # fmt: skip
+    )
     if kind == "mask":
         rng = np.random.default_rng(draw(st.integers(0, 99)))
         height, width = draw(st.integers(1, 15)), draw(st.integers(1, 15))
@@ -107,9 +145,11 @@ def boxes(draw: st.DrawFn) -> tuple[str, ...]:
         x1, x2 = x1 / 100, min((x1 + x2 + 1) / 100, 59)
         y1 = draw(st.integers(0, 3000)) / 100
         y2 = y1 + draw(st.integers(100, 800)) / 100
-        kind = draw(st.sampled_from(
-            ["Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc"]
-        ))  # fmt: skip
+        kind = draw(
+            st.sampled_from(
+                ["Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc"]
+            )
+        )
         cut, hidden = draw(st.integers(0, 100)) / 100, draw(st.integers(0, 3))
         solid = " ".join(f"{draw(st.integers(-2000, 9000)) / 100:.2f}" for _ in range(7))
         lines.append(
@@ -117,7 +157,5 @@ def boxes(draw: st.DrawFn) -> tuple[str, ...]:
             f"{x1:.2f} {y1:.2f} {x2:.2f} {y2:.2f} {solid}"
         )
     if draw(st.booleans()):
-        lines.append(
-            "DontCare -1 -1 -10 1.00 2.00 9.50 8.25 -1 -1 -1 -1000 -1000 -1000 -10"
-        )  # fmt: skip
+        lines.append("DontCare -1 -1 -10 1.00 2.00 9.50 8.25 -1 -1 -1 -1000 -1000 -1000 -10")
     return tuple(lines)

@@ -78,9 +78,13 @@ def test_a_prediction_becomes_polygons_and_rectangles():
     shapes, small = prelabel(prediction(), PrelabelSettings(smallest=20))
 
     assert [(s.label, s.type) for s in shapes] == [  # largest first; holes of the road too
-        ("sky", "polygon"), ("road", "polygon"), ("_background_", "polygon"),
-        ("building", "polygon"), ("_background_", "polygon"), ("car", "rectangle"),
-    ]  # fmt: skip
+        ("sky", "polygon"),
+        ("road", "polygon"),
+        ("_background_", "polygon"),
+        ("building", "polygon"),
+        ("_background_", "polygon"),
+        ("car", "rectangle"),
+    ]
     assert shapes[-1].points.tolist() == [[2, 22], [12, 32]]
     assert shapes[-1].description == "score=0.90"
     assert small == 1  # the single pixel of sidewalk
@@ -144,8 +148,9 @@ def test_labelme_itself_opens_and_saves_a_prelabelled_file_and_nothing_is_lost(t
     subprocess.run(
         [interpreter, "-c", IN_LABELME, tmp_path / "a.json", tmp_path / "saved.json"],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"},
-        check=True, timeout=120,
-    )  # fmt: skip
+        check=True,
+        timeout=120,
+    )
 
     before, after = (json.loads((tmp_path / name).read_text()) for name in ("a.json", "saved.json"))
     assert after | {"version": before["version"]} == before

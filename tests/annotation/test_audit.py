@@ -26,8 +26,11 @@ def audit(src: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[i
 
 def found(findings: list[dict]) -> set[tuple]:
     """(severity, reason, file, shape) of everything but the counts."""
-    return {(f["severity"], f["reason"], f["file"], f["shape"]) for f in findings
-            if f["severity"] != "info"}  # fmt: skip
+    return {
+        (f["severity"], f["reason"], f["file"], f["shape"])
+        for f in findings
+        if f["severity"] != "info"
+    }
 
 
 def test_a_clean_folder_has_counts_only(tmp_path: Path, capsys):
@@ -48,8 +51,10 @@ def test_a_clean_folder_has_counts_only(tmp_path: Path, capsys):
     [
         ([ROAD, shape("roda", "rectangle", [[1, 1], [5, 9]])], ("error", "unknown_label", 1)),
         ([ROAD, CAR, CAR], ("warn", "duplicate_shape", 2)),
-        ([ROAD, CAR, shape("car", "rectangle", [[10, 5], [30, 34]])],
-         ("warn", "near_duplicate", 2)),
+        (
+            [ROAD, CAR, shape("car", "rectangle", [[10, 5], [30, 34]])],
+            ("warn", "near_duplicate", 2),
+        ),
         ([ROAD, shape("pole", "polygon", [[1, 1], [2, 1], [2, 2]])], ("warn", "tiny_shape", 1)),
         ([CAR, shape("road", "rectangle", [[0, 0], [59, 39]])], ("warn", "hidden_shape", 0)),
         ([ROAD, CAR | {"group_id": 4}], ("warn", "group_of_one", 1)),
@@ -58,13 +63,15 @@ def test_a_clean_folder_has_counts_only(tmp_path: Path, capsys):
         ([shape("road", "rectangle", [[0, 5], [59, 39]])], ("warn", "road_in_sky", 0)),
         ([ROAD, shape("car", "polygon", [[1, 1], [2, 2]])], ("warn", "degenerate", 1)),
         ([ROAD, shape("car", "rectangle", [[90, 1], [95, 30]])], ("warn", "outside_image", 1)),
-        ([ROAD, shape("wall", "polygon", [[0, 0], [9, 9], [9, 0], [0, 9]])],
-         ("warn", "self_intersection", 1)),
+        (
+            [ROAD, shape("wall", "polygon", [[0, 0], [9, 9], [9, 0], [0, 9]])],
+            ("warn", "self_intersection", 1),
+        ),
         ([ROAD, shape("car", "point", [[5, 5]])], ("warn", "no_box", 1)),
         ([], ("warn", "empty_shapes", None)),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else "",
-)  # fmt: skip
+)
 def test_a_mistake_is_found(shapes: list[dict], expected: tuple, tmp_path: Path, capsys):
     code, findings = audit(write_folder(tmp_path, {"a": shapes}), capsys)
 
@@ -126,8 +133,9 @@ def test_fixing_clips_and_removes_and_changes_nothing_else(tmp_path: Path, capsy
     repeated = shape("wall", "polygon", [[1, 1], [9, 1], [9, 1], [9, 9], [1, 1]], mine=[1.50])
     outside = shape("car", "rectangle", [[-10, 5], [30.5, 70]])
     circle = shape("person", "circle", [[1, 1], [9, 1]])
-    src = write_folder(tmp_path / "src", {"a": [ROAD, CAR, dict(CAR), repeated, outside, circle],
-                                          "b": [ROAD]})  # fmt: skip
+    src = write_folder(
+        tmp_path / "src", {"a": [ROAD, CAR, dict(CAR), repeated, outside, circle], "b": [ROAD]}
+    )
     content = json.loads((src / "a.json").read_text())
     (src / "a.json").write_text(json.dumps(content | {"own": {"k": None}}))
 

@@ -78,9 +78,11 @@ def test_bdd100k_boxes_areas_and_lanes_become_shapes(form: str, tmp_path: Path):
 
     shapes = labelme_shapes(tmp_path / "out/ü-1.json")
     assert [(s["label"], s["shape_type"]) for s in shapes] == [
-        ("car", "rectangle"), ("lane", "polygon"), ("road", "polygon"),
+        ("car", "rectangle"),
+        ("lane", "polygon"),
+        ("road", "polygon"),
         ("lane marking", "linestrip"),
-    ]  # fmt: skip
+    ]
     assert shapes[0]["points"] == [[1.5, 2.0], [11.0, 21.0]]  # inclusive pixels at the far end
     assert shapes[0]["flags"] == {"occluded": True}
     assert shapes[3]["line_width"] == 10
@@ -91,8 +93,10 @@ def test_open_images_boxes_flags_and_groups_become_kitti_lines(tmp_path: Path):
     """XMin, XMax, YMin, YMax in that order; a group and a depiction are DontCare."""
     (tmp_path / "src").mkdir()
     write_image(tmp_path / "src/abc.jpg", picture())
-    head = ("ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,"
-            "IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside\n")  # fmt: skip
+    head = (
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,"
+        "IsOccluded,IsTruncated,IsGroupOf,IsDepiction,IsInside\n"
+    )
     rows = [
         "/m/0k4j,1,0.1,0.5,0.2,0.8,1,0,0,0,0",
         "/m/0k4j,1,0.6,0.9,0.25,0.5,0,0,1,0,0",
@@ -157,8 +161,11 @@ def test_cityscapes_becomes_kitti_road_with_the_pavement_to_taste(tmp_path: Path
 
         got = read_raster(out / "training/gt_image_2/um_road_000000.png")
         assert [tuple(got[y, x].tolist()) for y, x in ((0, 0), (25, 5), (35, 40), (39, 0))] == [
-            red, magenta, pavement, black,
-        ]  # fmt: skip
+            red,
+            magenta,
+            pavement,
+            black,
+        ]
 
 
 @settings(max_examples=50, deadline=None)
@@ -196,8 +203,9 @@ def test_coco_and_yolo_hold_the_box_by_hand(tmp_path: Path):
     assert lines[0].split()[1:] == ["0.300000", "0.500000", "0.400000", "0.600000"]
     assert len(lines) == 2
     assert [code for _, _, code in reasons(tmp_path / "yolo", "warnings")] == [
-        "ignore_not_written", "ignore_not_written",
-    ]  # fmt: skip
+        "ignore_not_written",
+        "ignore_not_written",
+    ]
 
 
 def test_the_segmentations_are_what_the_coco_tools_decode(tmp_path: Path):

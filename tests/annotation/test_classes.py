@@ -80,21 +80,33 @@ def test_a_map_that_extends_nothing_knows_its_own_labels_only(tmp_path: Path):
 
     meaning = table.resolve("a").meaning
     assert (meaning.road, meaning.kitti, meaning.cityscapes, meaning.priority) == (
-        "nonroad", "Van", "unlabeled", 25,
-    )  # fmt: skip
+        "nonroad",
+        "Van",
+        "unlabeled",
+        25,
+    )
     assert table.resolve("car") is None
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "[]", "labels: 3", "more: {}", "extends: other", "labels: {a: nosuchlabel}",
-        "labels: {a: {as: car, colour: red}}", "labels: {a: {road: maybe}}",
-        "labels: {a: {kitti: car}}", "labels: {a: {cityscapes: null}}",
-        "labels: {a: {priority: high}}", "labels: {1: car}", "labels: {a: [", "labels: {a: 3}",
+        "[]",
+        "labels: 3",
+        "more: {}",
+        "extends: other",
+        "labels: {a: nosuchlabel}",
+        "labels: {a: {as: car, colour: red}}",
+        "labels: {a: {road: maybe}}",
+        "labels: {a: {kitti: car}}",
+        "labels: {a: {cityscapes: null}}",
+        "labels: {a: {priority: high}}",
+        "labels: {1: car}",
+        "labels: {a: [",
+        "labels: {a: 3}",
         "labels: {a: {road: [x]}}",
     ],
-)  # fmt: skip
+)
 def test_a_wrong_map_is_wrong_usage(text: str, tmp_path: Path):
     path = tmp_path / "map.yaml"
     path.write_text(text)

@@ -24,8 +24,9 @@ CAR = shape("car", "rectangle", [[10, 10], [30, 30]])
 def tree(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in sorted(folder.rglob("*")) if p.is_file()
-    }  # fmt: skip
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
@@ -65,10 +66,14 @@ def test_wrong_usage_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     src = write_folder(tmp_path / "src", {"a": [ROAD]})
     before = tree(tmp_path)
     wrong = [
-        ["--workers", "0"], ["--city", "a_b"], ["--split", "../up"], ["--category", "xx"],
-        ["--label-map", str(tmp_path / "none.json")], ["--calib", str(tmp_path / "none")],
+        ["--workers", "0"],
+        ["--city", "a_b"],
+        ["--split", "../up"],
+        ["--category", "xx"],
+        ["--label-map", str(tmp_path / "none.json")],
+        ["--calib", str(tmp_path / "none")],
         ["--category", "uu"],  # not of this target
-    ]  # fmt: skip
+    ]
 
     for words in wrong:
         assert convert("cityscapes", src, tmp_path / "out", *words) == 2
@@ -82,17 +87,23 @@ def test_wrong_usage_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_one_run_names_every_error_of_a_file(tmp_path: Path):
-    shapes = [shape("rood", "polygon", [[1, 1], [5, 5], [9, 1]]), CAR, {"points": []},
-              shape("car", "blob", [[1, 1]])]  # fmt: skip
+    shapes = [
+        shape("rood", "polygon", [[1, 1], [5, 5], [9, 1]]),
+        CAR,
+        {"points": []},
+        shape("car", "blob", [[1, 1]]),
+    ]
     src = write_folder(tmp_path / "src", {"a": shapes, "b": [CAR]})
     (src / "a.png").unlink()
 
     assert convert("kitti_object", src, tmp_path / "out") == 1
 
     assert reasons(tmp_path / "out", "errors") == [
-        ("a.json", None, "image_missing"), ("a.json", 0, "unknown_label"),
-        ("a.json", 2, "bad_shape"), ("a.json", 3, "unsupported_shape_type"),
-    ]  # fmt: skip
+        ("a.json", None, "image_missing"),
+        ("a.json", 0, "unknown_label"),
+        ("a.json", 2, "bad_shape"),
+        ("a.json", 3, "unsupported_shape_type"),
+    ]
     assert "did you mean road?" in report_of(tmp_path / "out")["errors"][1]["detail"]
     assert not list((tmp_path / "out").rglob("000000*"))
     assert (tmp_path / "out/training/label_2/000001.txt").is_file()
@@ -138,8 +149,9 @@ def test_every_kind_of_image_becomes_8_bit_rgb(tmp_path: Path):
     expected = [picture(), repeated, repeated, np.asarray(palette.convert("RGB"))]
     for got, want in zip(written, expected, strict=True):
         np.testing.assert_array_equal(got, want)
-    warned = {file for file, _, code in reasons(tmp_path / "out", "warnings")
-              if code == "image_mode"}  # fmt: skip
+    warned = {
+        file for file, _, code in reasons(tmp_path / "out", "warnings") if code == "image_mode"
+    }
     assert warned == {"alpha.json", "deep.json", "palette.json"}
 
 
@@ -206,20 +218,41 @@ def test_what_hurts_is_refused_in_little_time_and_memory(tmp_path: Path):
         "import resource, sys; resource.setrlimit(resource.RLIMIT_DATA, (1500 << 20,) * 2);"
         "from perception.cli import main; sys.exit(main(sys.argv[1:]))"
     )
-    words = ["convert", "labelme", "--to", "cityscapes", str(src), str(tmp_path / "out"),
-             "--workers", "1"]  # fmt: skip
+    words = [
+        "convert",
+        "labelme",
+        "--to",
+        "cityscapes",
+        str(src),
+        str(tmp_path / "out"),
+        "--workers",
+        "1",
+    ]
 
-    done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True,
-                          timeout=60, cwd=ROOT, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        check=False,
+    )
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     codes = {file.split(".")[0]: code for file, _, code in reasons(tmp_path / "out", "errors")}
     assert codes == {
-        "bomb": "image_too_large", "data": "image_too_large", "mask": "bad_mask",
-        "many": "bad_points", "device": "path_outside", "up": "path_outside",
-        "null": "image_missing", "long": "image_missing", "folder": "image_missing",
-        "huge": "json_too_large", "pipe": "json_invalid",
-    }  # fmt: skip
+        "bomb": "image_too_large",
+        "data": "image_too_large",
+        "mask": "bad_mask",
+        "many": "bad_points",
+        "device": "path_outside",
+        "up": "path_outside",
+        "null": "image_missing",
+        "long": "image_missing",
+        "folder": "image_missing",
+        "huge": "json_too_large",
+        "pipe": "json_invalid",
+    }
     assert list(tree(tmp_path / "out")) == ["report.json"]
 
 
@@ -249,9 +282,11 @@ def test_more_instances_than_the_ids_hold_are_an_error(tmp_path: Path):
 
 
 def test_converting_starts_without_torch():
-    code = ("import sys, perception.cli.convert, perception.annotation.convert as c;"
-            "from perception.annotation import formats as f;"
-            "[f.source(n) for n in f.SOURCES]; [f.target(n) for n in f.TARGETS];"
-            "sys.exit('torch' in sys.modules)")  # fmt: skip
+    code = (
+        "import sys, perception.cli.convert, perception.annotation.convert as c;"
+        "from perception.annotation import formats as f;"
+        "[f.source(n) for n in f.SOURCES]; [f.target(n) for n in f.TARGETS];"
+        "sys.exit('torch' in sys.modules)"
+    )
 
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

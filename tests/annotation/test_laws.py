@@ -128,10 +128,11 @@ def test_kitti_road_to_labelme_and_back_keeps_every_pixel(work: Path, seed: int,
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -152,9 +153,10 @@ def test_shapes_that_do_not_overlap_may_stand_in_any_order(work: Path, drawn: li
     folder = fresh(work)
     apart = [
         shape("car", "rectangle", [[12 * k, 3], [12 * k + 9, 20]], group_id=one["group_id"])
-        if k % 2 else shape("road", "rectangle", [[12 * k, 25], [12 * k + 9, 36]])
+        if k % 2
+        else shape("road", "rectangle", [[12 * k, 25], [12 * k + 9, 36]])
         for k, one in enumerate(drawn)
-    ]  # fmt: skip
+    ]
     shuffled = list(apart)
     order.shuffle(shuffled)
     write_folder(folder / "a", {"a": apart})
@@ -247,11 +249,19 @@ for points, kind in json.load(sys.stdin):
 def test_rasters_equal_those_of_the_installed_labelme():
     rng = np.random.default_rng(0)
     counts = {"polygon": 7, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 4, "point": 1}
-    rows = [(rng.uniform(-15, 75, (n, 2)).tolist(), kind) for kind, n in counts.items()
-            for _ in range(50)]  # fmt: skip
+    rows = [
+        (rng.uniform(-15, 75, (n, 2)).tolist(), kind)
+        for kind, n in counts.items()
+        for _ in range(50)
+    ]
     interpreter = Path(shutil.which("labelme")).resolve().parent / "python"
-    done = subprocess.run([interpreter, "-c", LABELME_RASTERS], input=json.dumps(rows),
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [interpreter, "-c", LABELME_RASTERS],
+        input=json.dumps(rows),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
     for (points, kind), bits in zip(rows, done.stdout.split(), strict=True):
         made, _ = labelme.read_shape(shape("road", kind, points))

@@ -126,8 +126,9 @@ def test_crossing_equals_the_definition_on_whole_numbers(points: list[tuple[int,
     edges = list(zip(points, points[1:] + points[:1], strict=True))
     expected = any(
         side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
-        for a, b in edges for c, d in edges
-    )  # fmt: skip
+        for a, b in edges
+        for c, d in edges
+    )
 
     assert crosses_itself(np.array(points, float)) == expected
 

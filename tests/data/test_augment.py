@@ -40,10 +40,14 @@ def drifted(sample):
 
 @settings(deadline=None, max_examples=80)
 @given(
-    seed=st.integers(0, 10**6), low=st.floats(0.5, 1.0), high=st.floats(1.0, 2.5),
-    rotate=st.sampled_from([0.0, 20.0]), perspective=st.sampled_from([0.0, 0.08]),
-    balance=st.sampled_from([0.0, 1.0]), scale_of=st.sampled_from(["pixels", "contain", "cover"]),
-)  # fmt: skip
+    seed=st.integers(0, 10**6),
+    low=st.floats(0.5, 1.0),
+    high=st.floats(1.0, 2.5),
+    rotate=st.sampled_from([0.0, 20.0]),
+    perspective=st.sampled_from([0.0, 0.08]),
+    balance=st.sampled_from([0.0, 1.0]),
+    scale_of=st.sampled_from(["pixels", "contain", "cover"]),
+)
 def test_every_pixel_keeps_its_label(seed, low, high, rotate, perspective, balance, scale_of):
     view = View((low, high), scale_of, 0.5, rotate, perspective, balance)
 

@@ -13,9 +13,12 @@ from tests.data.folders import camvid
 def options(tmp_path):
     root = camvid(tmp_path)
     return {
-        "root": str(root), "train": str(root / "all.txt"), "val": None,
-        "tasks": ["semantic", "road"], "batch_size": 4,
-    }  # fmt: skip
+        "root": str(root),
+        "train": str(root / "all.txt"),
+        "val": None,
+        "tasks": ["semantic", "road"],
+        "batch_size": 4,
+    }
 
 
 NOISE = {"_target_": "albumentations.GaussNoise", "p": 1.0}
@@ -40,9 +43,7 @@ def test_a_set_makes_batches_with_the_labels_of_its_tasks(options):
 
 def test_a_set_does_not_depend_on_the_sets_beside_it(options):
     alone, *_ = build(a={**options, "dataset": "camvid"})
-    _, beside = build(
-        b={**options, "dataset": "camvid"}, a={**options, "dataset": "camvid"}
-    )  # fmt: skip
+    _, beside = build(b={**options, "dataset": "camvid"}, a={**options, "dataset": "camvid"})
 
     first, second = (s.stream(seed=1, workers=0).batch(3) for s in (alone, beside))
 

@@ -15,8 +15,9 @@ def test_a_packaged_augmentation_works_and_keeps_ids(name):
     label = np.arange(200 * 300, dtype=np.uint32).reshape(200, 300) % 7
     boxes = SampleBoxes(np.array([[20.0, 30, 90, 120]]), np.array([1]), np.array([False]))
     image = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
-    sample = Sample("a", image, road=(label < 3).astype(np.uint8),
-                    semantic=label.astype(np.uint8), boxes=boxes)  # fmt: skip
+    sample = Sample(
+        "a", image, road=(label < 3).astype(np.uint8), semantic=label.astype(np.uint8), boxes=boxes
+    )
 
     for seed in range(12):
         made = augment(sample, seed)

@@ -72,10 +72,17 @@ def synthetic(root):
 def test_one_frame_can_carry_all_three_labels(tmp_path):
     root = synthetic(tmp_path)
     (made,) = build_sets(
-        {"sets": {"synthetic": {
-            "root": str(root), "tasks": ["road", "boxes", "semantic"], "batch_size": 2,
-        }}}, Augment((40, 60)),
-    )  # fmt: skip
+        {
+            "sets": {
+                "synthetic": {
+                    "root": str(root),
+                    "tasks": ["road", "boxes", "semantic"],
+                    "batch_size": 2,
+                }
+            }
+        },
+        Augment((40, 60)),
+    )
 
     batch = made.stream(seed=0, workers=0).batch(0)
 
@@ -91,15 +98,16 @@ def test_classes_can_be_merged_by_a_table(tmp_path):
     root = synthetic(tmp_path)
     merged = open_dataset(
         "synthetic", root, "train", tasks=["semantic"], merge="cityscapes_categories"
-    )  # fmt: skip
+    )
 
     assert (
         merged.scheme.names
         == load_map(load_manifest("synthetic").scheme, "cityscapes_categories").target.names
     )
     assert set(np.unique(merged.sample(0).semantic)) == {
-        merged.scheme.names.index("flat"), merged.scheme.names.index("sky")
-    }  # fmt: skip
+        merged.scheme.names.index("flat"),
+        merged.scheme.names.index("sky"),
+    }
 
 
 def test_samples_of_different_sizes_do_not_make_a_batch():

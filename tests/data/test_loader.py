@@ -29,9 +29,11 @@ def stream(dataset, workers=0, **options):
 
 def equal(a, b):
     return (
-        a.keys == b.keys and torch.equal(a.image, b.image)
-        and torch.equal(a.road, b.road) and torch.equal(a.semantic, b.semantic)
-    )  # fmt: skip
+        a.keys == b.keys
+        and torch.equal(a.image, b.image)
+        and torch.equal(a.road, b.road)
+        and torch.equal(a.semantic, b.semantic)
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])

@@ -2,12 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.data.sampling import (
-    balanced_indices,
-    batch_indices,
-    choice_of_step,
-    sample_seed,
-)
+from perception.data.sampling import balanced_indices, batch_indices, choice_of_step, sample_seed
 
 
 @settings(deadline=None, max_examples=30)

@@ -58,8 +58,11 @@ def official():
             evalPixelLevelSemanticLabeling,
         )
 
-        yield (evalPixelLevelSemanticLabeling, evalInstanceLevelSemanticLabeling,
-               evalPanopticSemanticLabeling)  # fmt: skip
+        yield (
+            evalPixelLevelSemanticLabeling,
+            evalInstanceLevelSemanticLabeling,
+            evalPanopticSemanticLabeling,
+        )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -83,8 +86,12 @@ def test_pixel_scores_equal_the_published_program(official, seed, tmp_path):
     theirs = program.evaluateImgLists(predictions, labels, program.args)
 
     ours = score("cityscapes/pixel", tmp_path / "gt", tmp_path / "pred").result.values
-    names = {"class_iou": "classScores", "class_iiou": "classInstScores",
-             "category_iou": "categoryScores", "category_iiou": "categoryInstScores"}  # fmt: skip
+    names = {
+        "class_iou": "classScores",
+        "class_iiou": "classInstScores",
+        "category_iou": "categoryScores",
+        "category_iiou": "categoryInstScores",
+    }
     for mine, name in names.items():
         known = {k: v for k, v in theirs[name].items() if k != "license plate"}
         assert_equal(known, ours[mine])
@@ -149,12 +156,18 @@ def test_panoptic_quality_equals_the_published_program(official, seed, tmp_path,
                 np.dstack([ids // 65536, ids // 256 % 256, ids % 256]).astype(np.uint8),
             )
             segments = [
-                {"id": i, "category_id": kind[i], "area": int((ids == i).sum()),
-                 "iscrowd": int(kind[i] >= 24 and side == "gt" and rng.random() < 0.3)}
-                for i in map(int, np.unique(ids)) if i
-            ]  # fmt: skip
-            annotations[side].append({"image_id": frame, "file_name": f"{side}_{frame}.png",
-                                      "segments_info": segments})  # fmt: skip
+                {
+                    "id": i,
+                    "category_id": kind[i],
+                    "area": int((ids == i).sum()),
+                    "iscrowd": int(kind[i] >= 24 and side == "gt" and rng.random() < 0.3),
+                }
+                for i in map(int, np.unique(ids))
+                if i
+            ]
+            annotations[side].append(
+                {"image_id": frame, "file_name": f"{side}_{frame}.png", "segments_info": segments}
+            )
     categories = [{"id": i, "name": str(i), "isthing": int(i >= 24)} for i in kinds]
     for side, content in annotations.items():
         (tmp_path / f"{side}.json").write_text(
@@ -164,8 +177,9 @@ def test_panoptic_quality_equals_the_published_program(official, seed, tmp_path,
 
     theirs = official[2].evaluatePanoptic(*files, str(tmp_path / "result.json"))
 
-    ours = score("cityscapes/panoptic", files[0], files[2], gt_folder=tmp_path,
-                 pred_folder=tmp_path).result.values  # fmt: skip
+    ours = score(
+        "cityscapes/panoptic", files[0], files[2], gt_folder=tmp_path, pred_folder=tmp_path
+    ).result.values
     for group in ("All", "Things", "Stuff"):
         assert_equal(theirs[group], ours[group])
     for category, values in theirs["per_class"].items():

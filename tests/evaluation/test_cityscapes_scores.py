@@ -134,16 +134,18 @@ def instance_scores(*masks, image=None):
 
 
 def test_perfect_masks_score_one():
-    scores = instance_scores(mask(0.9, slice(0, 10), slice(0, 20)),
-                             mask(0.8, slice(0, 10), slice(30, 50)))  # fmt: skip
+    scores = instance_scores(
+        mask(0.9, slice(0, 10), slice(0, 20)), mask(0.8, slice(0, 10), slice(30, 50))
+    )
 
     assert (scores.ap, scores.ap50) == (1, 1)
     assert np.isnan(scores.matrix["person"]).all()
 
 
 def test_one_of_two_found_and_one_wrong_by_hand():
-    scores = instance_scores(mask(0.9, slice(0, 10), slice(0, 20)),
-                             mask(0.8, slice(27, 30), slice(50, 60)))  # fmt: skip
+    scores = instance_scores(
+        mask(0.9, slice(0, 10), slice(0, 20)), mask(0.8, slice(27, 30), slice(50, 60))
+    )
 
     # points, by confidence: (1/2, 1/2) at 0.8, (1, 1/2) at 0.9, (1, 0): widths 0, 1/4, 1/4
     assert scores.matrix["car"][0] == pytest.approx(0.5 * 0 + 1 * 0.25 + 1 * 0.25)
@@ -254,14 +256,19 @@ def test_nothing_to_score_has_no_value():
 
 
 @LAWS
-@given(arrays(np.int64, (4, 6), elements=st.sampled_from([0, 1, 2])),
-       arrays(np.int64, (4, 6), elements=st.sampled_from([0, 1, 2])))  # fmt: skip
+@given(
+    arrays(np.int64, (4, 6), elements=st.sampled_from([0, 1, 2])),
+    arrays(np.int64, (4, 6), elements=st.sampled_from([0, 1, 2])),
+)
 def test_panoptic_scores_do_not_depend_on_order_and_perfect_is_one(first, second):
     kinds = {1: 7, 2: 26}
 
     def segments(image, areas):
-        return [Segment(i, kinds[i], int((image == i).sum()) if areas else 0)
-                for i in np.unique(image).tolist() if i]  # fmt: skip
+        return [
+            Segment(i, kinds[i], int((image == i).sum()) if areas else 0)
+            for i in np.unique(image).tolist()
+            if i
+        ]
 
     zero = PanopticEvaluator.zero(CATEGORIES)
     pair = (first, segments(first, False), second, segments(second, True))

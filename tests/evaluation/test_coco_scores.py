@@ -90,19 +90,28 @@ def published(images):
     labels, found = [], []
     for i, (detections, objects) in enumerate(images):
         for (x, y, w, h), kind, crowd in objects:
-            labels.append({
-                "id": len(labels) + 1, "image_id": i + 1, "category_id": kind + 1,
-                "bbox": [x, y, w, h], "area": w * h, "iscrowd": int(crowd == 0),
-            })  # fmt: skip
+            labels.append(
+                {
+                    "id": len(labels) + 1,
+                    "image_id": i + 1,
+                    "category_id": kind + 1,
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": int(crowd == 0),
+                }
+            )
         found += [
             {"image_id": i + 1, "category_id": kind + 1, "bbox": list(box), "score": value / 5}
             for box, kind, value in detections
         ]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = module.COCO({
-            "images": [{"id": i + 1, "width": 200, "height": 200} for i in range(len(images))],
-            "annotations": labels, "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
-        })  # fmt: skip
+        truth = module.COCO(
+            {
+                "images": [{"id": i + 1, "width": 200, "height": 200} for i in range(len(images))],
+                "annotations": labels,
+                "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+            }
+        )
         evaluation = module.COCOeval_faster(truth, truth.loadRes(found), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()

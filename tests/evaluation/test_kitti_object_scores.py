@@ -246,34 +246,49 @@ def frame(draw, metric):
 
     def box():
         x, y = draw(half), draw(half)
-        return x, y, x + draw(st.sampled_from([30.0, 34.0])), y + draw(
-            st.sampled_from([24.99, 25.0, 30.0, 40.0, 41.0])
-        )  # fmt: skip
+        return (
+            x,
+            y,
+            x + draw(st.sampled_from([30.0, 34.0])),
+            y + draw(st.sampled_from([24.99, 25.0, 30.0, 40.0, 41.0])),
+        )
 
     def solid():
         if metric == "image" or draw(st.integers(0, 4)) == 0:
             return -1, -1, -1, -1000, -1000, -1000, -10
         tenth = st.integers(-5, 5).map(lambda v: v / 10)
         return (
-            1.5 + draw(tenth) / 5, 1.6, 4.0 + draw(tenth), draw(tenth), 1.6 + draw(tenth) / 5,
-            10 + draw(tenth) / 2, draw(st.integers(-3, 3)) / 10,
-        )  # fmt: skip
+            1.5 + draw(tenth) / 5,
+            1.6,
+            4.0 + draw(tenth),
+            draw(tenth),
+            1.6 + draw(tenth) / 5,
+            10 + draw(tenth) / 2,
+            draw(st.integers(-3, 3)) / 10,
+        )
 
     angle = st.sampled_from([-3.0, 0.0, 0.5, 1.5])
     targets = [
         (
-            draw(st.sampled_from(KINDS)), draw(st.sampled_from([0.0, 0.15, 0.2, 0.5, 0.6])),
-            draw(st.integers(0, 3)), draw(angle), box(), solid(),
+            draw(st.sampled_from(KINDS)),
+            draw(st.sampled_from([0.0, 0.15, 0.2, 0.5, 0.6])),
+            draw(st.integers(0, 3)),
+            draw(angle),
+            box(),
+            solid(),
         )
         for _ in range(draw(st.integers(0, 5)))
-    ]  # fmt: skip
+    ]
     found = [
         (
-            draw(st.sampled_from(KINDS[:-1])), draw(st.integers(0, 5)) / 5, draw(angle), box(),
+            draw(st.sampled_from(KINDS[:-1])),
+            draw(st.integers(0, 5)) / 5,
+            draw(angle),
+            box(),
             solid(),
         )
         for _ in range(draw(st.integers(0, 6)))
-    ]  # fmt: skip
+    ]
     return targets, found
 
 

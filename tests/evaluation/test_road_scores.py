@@ -6,12 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from perception.evaluation.kitti_road import (
-    BEV,
-    RoadCounts,
-    RoadEvaluator,
-    quantize,
-)
+from perception.evaluation.kitti_road import BEV, RoadCounts, RoadEvaluator, quantize
 
 MAPS = arrays(np.uint8, (4, 5), elements=st.sampled_from([0, 1, 77, 128, 254, 255]))
 MASKS = arrays(np.bool_, (4, 5))

@@ -77,9 +77,10 @@ PLACE = st.floats(-2, 2)
 SIDE = st.floats(0.01, 4)
 BOX = st.tuples(SIDE, SIDE, SIDE, PLACE, PLACE, PLACE, st.floats(-7, 7))
 NICE = st.tuples(
-    *(st.sampled_from([1.0, 2.0]),) * 3, *(st.sampled_from([0.0, 0.5, 1.0]),) * 3,
+    *(st.sampled_from([1.0, 2.0]),) * 3,
+    *(st.sampled_from([0.0, 0.5, 1.0]),) * 3,
     st.sampled_from([0.0, math.pi / 4, math.pi / 2, math.pi]),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -106,9 +107,11 @@ def test_the_rotated_overlap_of_the_operators_is_the_same():
     ])  # fmt: skip
     table[:6] = table[6:12]  # equal boxes too
     boxes = solid(*table)
-    flat = torch.tensor(np.column_stack([
-        table[:, 3], table[:, 5], table[:, 2], table[:, 1], np.rad2deg(table[:, 6]),
-    ]))  # fmt: skip
+    flat = torch.tensor(
+        np.column_stack(
+            [table[:, 3], table[:, 5], table[:, 2], table[:, 1], np.rad2deg(table[:, 6])]
+        )
+    )
     first, second = np.divmod(np.arange(3600), 60)
 
     ours = ground_overlap(boxes[first], boxes[second]).iou.reshape(60, 60)

@@ -142,9 +142,7 @@ def test_every_box_gets_its_verdict_at_the_best_score():
     target, predicted = evaluator.matched().verdicts()
 
     assert target.tolist() == [Verdict.RIGHT, Verdict.MISSED, Verdict.NEUTRAL]
-    assert predicted.tolist() == [
-        Verdict.WRONG, Verdict.RIGHT, Verdict.LEFT_OUT, Verdict.LEFT_OUT,
-    ]  # fmt: skip
+    assert predicted.tolist() == [Verdict.WRONG, Verdict.RIGHT, Verdict.LEFT_OUT, Verdict.LEFT_OUT]
 
 
 def test_unusable_numbers_and_doubled_images_are_named():

@@ -111,7 +111,10 @@ def test_the_recordings_are_found_whole(manifest):
     }
 
     assert found == {
-        "train": "367 of 367 frames", "val": "101 of 101 frames",
-        "train_0001TP": "62 of 62 frames", "train_0006R0": "101 of 101 frames",
-        "train_without_0001TP": "305 of 305 frames", "train_without_0006R0": "266 of 266 frames",
-    }  # fmt: skip
+        "train": "367 of 367 frames",
+        "val": "101 of 101 frames",
+        "train_0001TP": "62 of 62 frames",
+        "train_0006R0": "101 of 101 frames",
+        "train_without_0001TP": "305 of 305 frames",
+        "train_without_0006R0": "266 of 266 frames",
+    }

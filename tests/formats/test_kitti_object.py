@@ -73,10 +73,15 @@ NUMBERS = st.floats(-1e4, 1e4).filter(lambda v: v not in (-1, -10, -1000))
 def test_boxes_written_and_read_again_are_equal(tmp_path_factory, rows):
     table = np.array(rows, np.float64).reshape(-1, 14)
     boxes = Boxes.of(
-        table[:, :4], ["Van"] * len(table), score=table[:, 4], truncation=table[:, 5],
-        alpha=table[:, 6], dimensions=table[:, 7:10], location=table[:, 10:13],
+        table[:, :4],
+        ["Van"] * len(table),
+        score=table[:, 4],
+        truncation=table[:, 5],
+        alpha=table[:, 6],
+        dimensions=table[:, 7:10],
+        location=table[:, 10:13],
         rotation_y=table[:, 13],
-    )  # fmt: skip
+    )
     path = tmp_path_factory.mktemp("kitti") / "7.txt"
 
     write_results(path, boxes)

@@ -38,8 +38,15 @@ def test_a_file_of_version_2_is_a_polygon_without_group_or_flags():
 
 
 def test_null_equals_absent():
-    raw = {"label": "car", "points": TRIANGLE, "shape_type": None, "flags": None,
-           "group_id": None, "description": None, "mask": None}  # fmt: skip
+    raw = {
+        "label": "car",
+        "points": TRIANGLE,
+        "shape_type": None,
+        "flags": None,
+        "group_id": None,
+        "description": None,
+        "mask": None,
+    }
 
     shape, problems = labelme.read_shape(raw)
 
@@ -74,16 +81,21 @@ def test_rotation_of_other_tools_is_an_oriented_rectangle():
         ({"label": "a", "points": [[1, 1]], "shape_type": "rectangle"}, "bad_points"),
         ({"label": "a", "points": TRIANGLE, "shape_type": "oriented_rectangle"}, "bad_points"),
     ],
-)  # fmt: skip
+)
 def test_a_shape_that_cannot_be_used_gives_its_first_error(raw: object, code: str):
     assert refused(labelme.read_shape, raw) == code
 
 
 @pytest.mark.parametrize(
     ("kind", "count", "text"),
-    [("polygon", 2, "polygon with 2 points"), ("linestrip", 1, "linestrip with 1 point"),
-     ("circle", 0, "circle with 0 points"), ("polygon", 3, None), ("point", 1, None)],
-)  # fmt: skip
+    [
+        ("polygon", 2, "polygon with 2 points"),
+        ("linestrip", 1, "linestrip with 1 point"),
+        ("circle", 0, "circle with 0 points"),
+        ("polygon", 3, None),
+        ("point", 1, None),
+    ],
+)
 def test_too_few_points_are_degenerate_not_an_error(kind: str, count: int, text: str | None):
     shape, _ = labelme.read_shape({"label": "a", "points": TRIANGLE[:count], "shape_type": kind})
 
@@ -100,8 +112,13 @@ def test_group_ids_of_other_tools_are_read(raw: object, group: object):
 
 
 def test_attributes_that_cannot_be_used_are_warned_about():
-    raw = {"label": "a", "points": TRIANGLE, "group_id": [1], "description": 5,
-           "flags": {"ok": True, "odd": "yes"}}  # fmt: skip
+    raw = {
+        "label": "a",
+        "points": TRIANGLE,
+        "group_id": [1],
+        "description": 5,
+        "flags": {"ok": True, "odd": "yes"},
+    }
 
     shape, problems = labelme.read_shape(raw)
 
@@ -169,9 +186,12 @@ def test_masks_of_0_1_of_0_255_and_of_one_bit_are_the_same(tmp_path: Path):
 def test_a_mask_that_cannot_be_used_is_refused(kind: str, tmp_path: Path):
     whole = png(np.ones((30, 30), np.uint8), tmp_path)
     text = {
-        "absent": None, "no image": "AAAA", "colour": png(np.ones((3, 3, 3), np.uint8), tmp_path),
-        "too large": png(np.ones((11, 10), np.uint8), tmp_path), "cut": whole[: len(whole) // 2],
-    }[kind]  # fmt: skip
+        "absent": None,
+        "no image": "AAAA",
+        "colour": png(np.ones((3, 3, 3), np.uint8), tmp_path),
+        "too large": png(np.ones((11, 10), np.uint8), tmp_path),
+        "cut": whole[: len(whole) // 2],
+    }[kind]
 
     assert refused(labelme.read_mask, {"mask": text}, 100) == "bad_mask"
 
@@ -182,8 +202,15 @@ def test_a_written_file_has_the_seven_keys_and_what_was_unknown():
     text = labelme.encode(labelme.document([shape], "a.png", (4, 5))).decode("utf-8")
 
     content = json.loads(text)
-    assert list(content) == ["version", "flags", "shapes", "imagePath", "imageData",
-                             "imageHeight", "imageWidth"]  # fmt: skip
+    assert list(content) == [
+        "version",
+        "flags",
+        "shapes",
+        "imagePath",
+        "imageData",
+        "imageHeight",
+        "imageWidth",
+    ]
     assert list(content["shapes"][0]) == [*labelme.SHAPE_KEYS, "kitti"]
     assert (content["imageHeight"], content["imageWidth"]) == (4, 5)
     assert "道路" in text and '\n  "version": "5.5.0"' in text

@@ -89,7 +89,7 @@ def test_a_template_reads_what_it_writes():
         ("{name: x, layout: {image: a}, key: k, splits: {}, boxes: {car: [Car]}}", r"boxes\.car"),
         ("name: [", "valid YAML"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_dataset_yaml_is_named_by_its_key(tmp_path, text, message):
     path = tmp_path / "dataset.yaml"
     path.write_text(text)

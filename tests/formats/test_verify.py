@@ -94,8 +94,20 @@ def test_missing_labels_are_damage_and_missing_frames_are_not(root, tmp_path, ca
     (root / "all.txt").write_text("A_000\nA_001\nA_003\nA_007\nA_008\nB_1\n")
     file = tmp_path / "report.json"
 
-    code = main(["prepare", "camvid", "--root", str(root), "--split", str(root / "all.txt"),
-                 "--json", str(file), "--workers", "1"])  # fmt: skip
+    code = main(
+        [
+            "prepare",
+            "camvid",
+            "--root",
+            str(root),
+            "--split",
+            str(root / "all.txt"),
+            "--json",
+            str(file),
+            "--workers",
+            "1",
+        ]
+    )
 
     printed = capsys.readouterr().out
     assert code == 1

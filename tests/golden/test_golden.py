@@ -37,9 +37,12 @@ def differences(got, want, path, tolerances):
             yield from differences(a, b, f"{path}.{i}", tolerances)
     elif isinstance(want, float) or isinstance(got, float):
         tolerance = next((t for p, t in tolerances.items() if fnmatch.fnmatch(path, p)), 1e-9)
-        if got is None or want is None or math.isnan(got) or (
-            abs(got - want) > tolerance * max(1, abs(want))
-        ):  # fmt: skip
+        if (
+            got is None
+            or want is None
+            or math.isnan(got)
+            or (abs(got - want) > tolerance * max(1, abs(want)))
+        ):
             yield f"{path}: {got!r}, expected {want!r}"
     elif got != want:
         yield f"{path}: {got!r}, expected {want!r}"

@@ -25,9 +25,10 @@ def features(height: int, width: int, images: int = 2) -> dict[str, torch.Tensor
 def image_boxes(*boxes: tuple[float, ...], label: int = 0, ignore: bool = False):
     n = len(boxes)
     return SimpleNamespace(
-        xyxy=torch.tensor(boxes).view(-1, 4), label=torch.full((n,), label),
+        xyxy=torch.tensor(boxes).view(-1, 4),
+        label=torch.full((n,), label),
         ignore=torch.full((n,), ignore),
-    )  # fmt: skip
+    )
 
 
 def batch(*images) -> SimpleNamespace:
@@ -43,8 +44,11 @@ def answers(xyxy: list, logits: list, size=(64, 96)) -> BoxesOutput:
 @pytest.mark.parametrize(("classes", "count"), [(1, 618_680), (2, 619_308)])
 def test_the_original_decoder_has_the_published_number_of_parameters(classes, count):
     with torch.device("meta"):
-        head = MultiNetFastBox({"s32": 512, "conv4_3": 512}, {"s32": 32, "conv4_3": 8},
-                               classes=["vehicle", "pedestrian"][:classes])  # fmt: skip
+        head = MultiNetFastBox(
+            {"s32": 512, "conv4_3": 512},
+            {"s32": 32, "conv4_3": 8},
+            classes=["vehicle", "pedestrian"][:classes],
+        )
 
     assert parameters(head) == count
 
@@ -100,8 +104,9 @@ def test_two_processes_equal_one(kind):
     given = features(64, 96)
     images = image_boxes((5, 5, 40, 40), (50, 8, 90, 30)), image_boxes((30, 30, 50, 60))
     both = head(given, (64, 96))
-    single = [both._replace(**{k: getattr(both, k)[i : i + 1] for k in both._fields[:4]})
-              for i in (0, 1)]  # fmt: skip
+    single = [
+        both._replace(**{k: getattr(both, k)[i : i + 1] for k in both._fields[:4]}) for i in (0, 1)
+    ]
     counts: list[torch.Tensor] = []
     for output, image in zip(single, images, strict=True):
         head.loss(output, batch(image), reduce_count=lambda c: counts.append(c) or c)

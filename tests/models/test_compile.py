@@ -29,8 +29,11 @@ def network(encoder) -> MultiTask:
 
 
 def batch(images: int) -> SimpleNamespace:
-    boxes = SimpleNamespace(xyxy=torch.tensor([[10.0, 10, 50, 40]]), label=torch.tensor([0]),
-                            ignore=torch.tensor([False]))  # fmt: skip
+    boxes = SimpleNamespace(
+        xyxy=torch.tensor([[10.0, 10, 50, 40]]),
+        label=torch.tensor([0]),
+        ignore=torch.tensor([False]),
+    )
     label = torch.randint(0, 2, (images, 48, 80), dtype=torch.uint8)
     return SimpleNamespace(road=label, semantic=label, boxes=(boxes,) * images)
 
@@ -70,8 +73,10 @@ def test_multinets_own_recipe_trains_on_vgg():
     torch.manual_seed(0)
     encoder = VGG16()
     names = encoder.channels, encoder.strides
-    heads = [RoadFCN(*names, upsampling="deconv", skip_scale=0.01, class_weights=[1, 2]),
-             MultiNetFastBox(*names, classes=["car"])]  # fmt: skip
+    heads = [
+        RoadFCN(*names, upsampling="deconv", skip_scale=0.01, class_weights=[1, 2]),
+        MultiNetFastBox(*names, classes=["car"]),
+    ]
     model = MultiTask(encoder, heads).train()
 
     outputs = model(torch.randint(0, 256, (1, 3, 48, 80), dtype=torch.uint8))

@@ -127,8 +127,13 @@ def test_the_mobilenet_v1_files_load_whole(width):
 def test_fcn8s_on_vgg_has_the_published_number_of_parameters(options, deep, classes, count):
     encoder = on_meta(VGG16, **options)
     with torch.device("meta"):
-        decoder = FCNDecoder(encoder.channels, encoder.strides, (deep, "s16", "s8"),
-                             classes=classes, upsampling="deconv")  # fmt: skip
+        decoder = FCNDecoder(
+            encoder.channels,
+            encoder.strides,
+            (deep, "s16", "s8"),
+            classes=classes,
+            upsampling="deconv",
+        )
 
     assert parameters(encoder) + parameters(decoder) == count
 
@@ -137,8 +142,9 @@ def test_the_caffe_model_walks_from_500_to_500():
     """698 after the first convolution, pools 349 175 88 44 22, fc6 16, then 34, 70, 568, 500."""
     encoder = on_meta(VGG16, fc7=True, input_padding=100).eval()
     with torch.device("meta"):
-        decoder = CaffeFCNDecoder(encoder.channels, encoder.strides, ("fc7", "s16", "s8"),
-                                  classes=21)  # fmt: skip
+        decoder = CaffeFCNDecoder(
+            encoder.channels, encoder.strides, ("fc7", "s16", "s8"), classes=21
+        )
         features = encoder(torch.zeros(1, 3, 500, 500))
         scores = decoder(features, (500, 500))
 
@@ -155,8 +161,9 @@ def test_the_caffe_model_walks_from_500_to_500():
 def test_the_caffe_road_head_runs_on_vgg():
     encoder = on_meta(VGG16, fc7=True, input_padding=100)
     with torch.device("meta"):
-        head = RoadFCN(encoder.channels, encoder.strides, deep="fc7", upsampling="deconv",
-                       crops=[5, 9, 31])  # fmt: skip
+        head = RoadFCN(
+            encoder.channels, encoder.strides, deep="fc7", upsampling="deconv", crops=[5, 9, 31]
+        )
         network = MultiTask(encoder, [head]).eval()
         logits = network(torch.zeros(1, 3, 375, 500))["road"].logits
 

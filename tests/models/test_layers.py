@@ -23,8 +23,10 @@ def test_the_quick_dilated_depthwise_convolution_equals_the_plain_one(rate, size
     parameters = (image, conv.weight)
     torch.testing.assert_close(
         torch.autograd.grad(ours, parameters, upstream),
-        torch.autograd.grad(plain, parameters, upstream), rtol=1e-4, atol=1e-5,
-    )  # fmt: skip
+        torch.autograd.grad(plain, parameters, upstream),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_same_padding_of_even_sizes_stands_at_the_bottom_and_right():

@@ -47,8 +47,10 @@ def test_focal_with_gamma_0_is_cross_entropy_and_gamma_2_by_hand():
     torch.testing.assert_close(focal(logits, target, gamma=0), cross_entropy(logits, target))
     torch.testing.assert_close(
         focal(logits_of([0.9]), torch.ones(1, 1, 1, dtype=torch.long)),
-        torch.tensor(0.1**2 * -math.log(0.9)), rtol=1e-4, atol=0,
-    )  # fmt: skip
+        torch.tensor(0.1**2 * -math.log(0.9)),
+        rtol=1e-4,
+        atol=0,
+    )
 
 
 def test_dice_by_hand():
@@ -101,8 +103,9 @@ def test_two_processes_equal_one(name, masks):
     weight = torch.tensor([1.0, 3.0, 0.5])
 
     def loss(part, reduce_count):
-        return pixel_loss(name, logits[part], target[part], masks=masks, weight=weight,
-                          reduce_count=reduce_count)  # fmt: skip
+        return pixel_loss(
+            name, logits[part], target[part], masks=masks, weight=weight, reduce_count=reduce_count
+        )
 
     counts: list[torch.Tensor] = []
     for part in (slice(0, 2), slice(2, 4)):
@@ -154,8 +157,9 @@ def test_smooth_l1_by_hand():
     loss = smooth_l1(torch.tensor([[0.5, 3.0]]), torch.zeros(1, 2))
 
     torch.testing.assert_close(loss, torch.tensor([0.5 * 0.25 + 2.5]))
-    torch.testing.assert_close(smooth_l1(torch.tensor([[0.5, 3.0]]), torch.zeros(1, 2), beta=0),
-                               torch.tensor([3.5]))  # fmt: skip
+    torch.testing.assert_close(
+        smooth_l1(torch.tensor([[0.5, 3.0]]), torch.zeros(1, 2), beta=0), torch.tensor([3.5])
+    )
 
 
 def test_generalized_iou_by_hand():

@@ -23,8 +23,13 @@ FAMILY = (ops.box_iou, ops.generalized_box_iou, ops.distance_box_iou, ops.comple
 def calls(device: str) -> list[Tensor]:
     """All results, in one order, on the CPU."""
     torch.manual_seed(0)
-    found = (*poolings(device), *other_dtypes(device), *overlaps(device), *suppressions(device),
-             *deformables(device))  # fmt: skip
+    found = (
+        *poolings(device),
+        *other_dtypes(device),
+        *overlaps(device),
+        *suppressions(device),
+        *deformables(device),
+    )
     return [each.cpu() for each in found]
 
 

@@ -142,8 +142,11 @@ def backward(out: Tensor) -> None:
 
 def roi_align(rng: random.Random) -> None:
     x = features(rng).requires_grad_(rng.random() < 0.5)
-    backward(ops.roi_align(x, rois(rng, len(x)), size(rng), scale(rng), sampling(rng),
-                           rng.random() < 0.5))  # fmt: skip
+    backward(
+        ops.roi_align(
+            x, rois(rng, len(x)), size(rng), scale(rng), sampling(rng), rng.random() < 0.5
+        )
+    )
 
 
 def roi_pool(rng: random.Random) -> None:
@@ -171,10 +174,15 @@ def multi_level_roi_align(rng: random.Random) -> None:
     levels = torch.randint(-1 if rng.random() < 0.1 else 0, 3, (len(boxes),))
     backward(
         ops.multi_level_roi_align(
-            maps, boxes, size(rng), [0.5, 0.25, 0.125], sampling(rng), rng.random() < 0.5,
+            maps,
+            boxes,
+            size(rng),
+            [0.5, 0.25, 0.125],
+            sampling(rng),
+            rng.random() < 0.5,
             levels=levels if rng.random() < 0.3 else None,
         )
-    )  # fmt: skip
+    )
 
 
 def rezoom(rng: random.Random) -> None:
@@ -207,8 +215,12 @@ def box_voting(rng: random.Random) -> None:
     if rng.random() < 0.5:
         tables[0] = tables[2][:kept]
         tables[1] = tables[3][:kept]
-    ops.box_voting(*tables, rng.choice([0.0, 0.3, 0.5, 1.0, float("nan")]),
-                   rng.choice([*SCORINGS, "sum"]), number(rng, -2, 3))  # fmt: skip
+    ops.box_voting(
+        *tables,
+        rng.choice([0.0, 0.3, 0.5, 1.0, float("nan")]),
+        rng.choice([*SCORINGS, "sum"]),
+        number(rng, -2, 3),
+    )
 
 
 def overlap(op: Callable[[Tensor, Tensor], Tensor], columns: int) -> Callable[..., None]:
@@ -233,8 +245,11 @@ def deform_conv2d(rng: random.Random) -> None:
     weight = torch.randn(6, rng.choice([4, 2, 3]), 3, 3)
     dtype = rng.choice(FLOATS)
     leaves = [t.to(dtype).requires_grad_(rng.random() < 0.5) for t in (x, offset, weight)]
-    backward(ops.deform_conv2d(*leaves, None, stride, padding, dilation,
-                               None if mask is None else mask.to(dtype)))  # fmt: skip
+    backward(
+        ops.deform_conv2d(
+            *leaves, None, stride, padding, dilation, None if mask is None else mask.to(dtype)
+        )
+    )
 
 
 def deform_roi_pool(rng: random.Random) -> None:
@@ -255,8 +270,11 @@ def deform_ps_roi_pool(rng: random.Random) -> None:
     offset = torch.randn(len(boxes), 2, bins, bins).to(x.dtype)
     if offset.numel() and rng.random() < 0.3:
         poke(rng, offset)
-    backward(ops.deform_ps_roi_pool(x, boxes, offset if rng.random() < 0.8 else None, bins,
-                                    scale(rng), output_dim=outputs))  # fmt: skip
+    backward(
+        ops.deform_ps_roi_pool(
+            x, boxes, offset if rng.random() < 0.8 else None, bins, scale(rng), output_dim=outputs
+        )
+    )
 
 
 CALLS: dict[str, Callable[[random.Random], None]] = {

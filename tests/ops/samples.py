@@ -66,16 +66,21 @@ def samples(
         **_deformable(x, rois, draw),
         "rezoom": Sample(
             lambda x, b: ops.rezoom(x, torch.cat([index.to(b), b], 1), spatial_scale=0.7),
-            (x, geometry), 1,
+            (x, geometry),
+            1,
         ),
         **_overlap(boxes, draw),
         **_suppression(boxes, draw(count)),
-    }  # fmt: skip
+    }
 
 
 def _pooling(x: Tensor, rois: Tensor, draw: Callable[..., Tensor]) -> dict[str, Sample]:
-    levels = (x, F.interpolate(x, scale_factor=0.5, recompute_scale_factor=False)
-              if min(x.shape[2:]) > 1 else x + 1)  # fmt: skip
+    levels = (
+        x,
+        F.interpolate(x, scale_factor=0.5, recompute_scale_factor=False)
+        if min(x.shape[2:]) > 1
+        else x + 1,
+    )
     scales, small = [0.8, 0.4], {"canonical_size": 5, "canonical_level": 1}
     calls: dict[str, Callable[[Tensor], Tensor]] = {
         "roi_align": lambda x: ops.roi_align(x, rois, (2, 3), 0.7, 2),
@@ -92,8 +97,9 @@ def _pooling(x: Tensor, rois: Tensor, draw: Callable[..., Tensor]) -> dict[str, 
     )
     made["multi_level_roi_align given levels"] = Sample(
         lambda *x: ops.multi_level_roi_align(x, rois, (3, 2), scales, 0, True, levels=which),
-        levels, 2,
-    )  # fmt: skip
+        levels,
+        2,
+    )
     return made
 
 

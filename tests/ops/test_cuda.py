@@ -63,8 +63,9 @@ def test_the_deterministic_backward_gives_the_same_bits_every_time():
     rois = torch.tensor([[0, 1.0, 1, 25, 25]], device="cuda").repeat(200, 1)
     torch.use_deterministic_algorithms(True)
     try:
-        grads = [torch.autograd.grad(ops.roi_align(x, rois, 7, 1.0, 2).sum(), x)[0]
-                 for _ in range(3)]  # fmt: skip
+        grads = [
+            torch.autograd.grad(ops.roi_align(x, rois, 7, 1.0, 2).sum(), x)[0] for _ in range(3)
+        ]
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(grads[0], grad) for grad in grads)

@@ -33,8 +33,13 @@ def library() -> Path:
 
 def run(script: str, *words: str, order: str = "forward") -> subprocess.CompletedProcess:
     """A script of tests/ops in a Python of its own, where the definitions serve by default."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PERCEPTION_NATIVE": "off",
-           "CUDA_ON_CPU_ORDER": order, "OMP_NUM_THREADS": "1"}  # fmt: skip
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PERCEPTION_NATIVE": "off",
+        "CUDA_ON_CPU_ORDER": order,
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, str(HERE / script), *words]
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
@@ -117,8 +122,9 @@ def test_tiles_of_deformable_convolution_add_up_to_the_whole(results, tmp_path):
     tiled = build.build(ROOT / "build" / "cuda_on_cpu", ["-DPERCEPTION_TILE_BYTES=6000"], kernels)
     for words in ([], ["--deterministic"]):
         out = tmp_path / "tiled.pt"
-        done = run("cuda_calls.py", "--device", "cpu", "--library", str(tiled), "--out", str(out),
-                   *words)  # fmt: skip
+        done = run(
+            "cuda_calls.py", "--device", "cpu", "--library", str(tiled), "--out", str(out), *words
+        )
         assert done.returncode == 0, done.stderr
         for mine, theirs in zip(torch.load(out)["calls"], results(None)["calls"], strict=True):
             loose = LOOSE.get(theirs.dtype, 0)

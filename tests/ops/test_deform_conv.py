@@ -46,10 +46,14 @@ def test_the_mask_multiplies_the_samples_and_the_bias_is_added_once():
 
 
 @given(
-    st.integers(0, 2**31), st.integers(1, 3), st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    st.tuples(st.integers(1, 3), st.integers(1, 3)), st.tuples(st.integers(0, 2),
-    st.integers(0, 2)), st.integers(1, 2), st.booleans(),
-)  # fmt: skip
+    st.integers(0, 2**31),
+    st.integers(1, 3),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    st.integers(1, 2),
+    st.booleans(),
+)
 @settings(deadline=None, max_examples=25)
 def test_zero_offsets_make_it_a_convolution(seed, groups, kernel, stride, padding, dilation, last):
     image = draw(seed, 2, 2 * groups, 7, 9)

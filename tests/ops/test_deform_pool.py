@@ -106,9 +106,16 @@ def test_gradients_of_deform_ps_roi_pool_are_exact(part):
 
     def pool(features, offset):
         return deform_ps_roi_pool(
-            features, boxes, offset, 3, 0.7, output_dim=4, group_size=2, part_size=part,
+            features,
+            boxes,
+            offset,
+            3,
+            0.7,
+            output_dim=4,
+            group_size=2,
+            part_size=part,
             sample_per_part=3,
-        )  # fmt: skip
+        )
 
     assert torch.autograd.gradcheck(pool, (features, offset), fast_mode=True)
 
@@ -220,16 +227,25 @@ def test_an_image_index_out_of_range_is_refused(index):
 @pytest.mark.parametrize(
     "change",
     [
-        {"output_size": 0}, {"output_dim": 0}, {"group_size": 3}, {"part_size": 0},
-        {"sample_per_part": 0}, {"trans_std": NAN}, {"spatial_scale": 0.0},
-        {"offset": torch.zeros(1, 3, 2, 2)}, {"offset": torch.zeros(1, 2, 3, 3)},
+        {"output_size": 0},
+        {"output_dim": 0},
+        {"group_size": 3},
+        {"part_size": 0},
+        {"sample_per_part": 0},
+        {"trans_std": NAN},
+        {"spatial_scale": 0.0},
+        {"offset": torch.zeros(1, 3, 2, 2)},
+        {"offset": torch.zeros(1, 2, 3, 3)},
     ],
-)  # fmt: skip
+)
 def test_numbers_that_do_not_fit_are_refused(change):
     fine = {
-        "input": torch.zeros(1, 4, 8, 8), "boxes": torch.tensor([[0, 0, 0, 5, 5]]), "offset": None,
-        "output_size": 2, "output_dim": 1,
-    }  # fmt: skip
+        "input": torch.zeros(1, 4, 8, 8),
+        "boxes": torch.tensor([[0, 0, 0, 5, 5]]),
+        "offset": None,
+        "output_size": 2,
+        "output_dim": 1,
+    }
     with pytest.raises(ValueError, match=r"must|output_size"):
         deform_ps_roi_pool(**{**fine, **change})
 
@@ -237,16 +253,24 @@ def test_numbers_that_do_not_fit_are_refused(change):
 @pytest.mark.parametrize(
     "change",
     [
-        {"output_size": -1}, {"spatial_scale": -1.0}, {"spatial_scale": NAN}, {"gamma": INF},
-        {"sampling_ratio": 2**31}, {"sampling_ratio": 65536}, {"input": torch.zeros(1, 4, 0, 8)},
-        {"offset": torch.zeros(1, 2, 3, 3)}, {"boxes": torch.zeros(1, 4)},
+        {"output_size": -1},
+        {"spatial_scale": -1.0},
+        {"spatial_scale": NAN},
+        {"gamma": INF},
+        {"sampling_ratio": 2**31},
+        {"sampling_ratio": 65536},
+        {"input": torch.zeros(1, 4, 0, 8)},
+        {"offset": torch.zeros(1, 2, 3, 3)},
+        {"boxes": torch.zeros(1, 4)},
     ],
-)  # fmt: skip
+)
 def test_wrong_arguments_of_deform_roi_pool_are_refused(change):
     fine = {
-        "input": torch.zeros(1, 4, 8, 8), "boxes": torch.tensor([[0, 0, 0, 5, 5]]), "offset": None,
+        "input": torch.zeros(1, 4, 8, 8),
+        "boxes": torch.tensor([[0, 0, 0, 5, 5]]),
+        "offset": None,
         "output_size": 2,
-    }  # fmt: skip
+    }
     with pytest.raises(ValueError):
         deform_roi_pool(**{**fine, **change})
 

@@ -28,8 +28,9 @@ class Detector(nn.Module):
         pooled = ops.multi_level_roi_align([fine, coarse], rois, 3, [0.25, 0.125], 2)
         pooled = pooled + ops.roi_align(fine, rois, 3, 0.25, 2, True)
         pooled = pooled * ops.roi_pool(coarse, rois, 3, 0.125)
-        middle = torch.cat([rois[:, :1], (rois[:, 1:3] + rois[:, 3:]) / 2,
-                            rois[:, 3:] - rois[:, 1:3]], dim=1)  # fmt: skip
+        middle = torch.cat(
+            [rois[:, :1], (rois[:, 1:3] + rois[:, 3:]) / 2, rois[:, 3:] - rois[:, 1:3]], dim=1
+        )
         flat = torch.cat([pooled.flatten(1), ops.rezoom(fine, middle, spatial_scale=0.25)], dim=1)
         boxes = rois[:, 1:] + self.move(flat)
         scores, labels = self.score(flat).sigmoid().max(dim=1)
@@ -115,9 +116,14 @@ def test_onnx_runtime_gives_the_same_boxes(detector, tmp_path, opset):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            exported(detector), (), path, dynamo=True, opset_version=opset, verbose=False,
+            exported(detector),
+            (),
+            path,
+            dynamo=True,
+            opset_version=opset,
+            verbose=False,
             custom_translation_table=translations(),
-        )  # fmt: skip
+        )
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     for count in (12, 30, 1, 0):

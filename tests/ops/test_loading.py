@@ -33,8 +33,9 @@ def test_a_word_that_is_none_is_an_error_that_names_the_right_ones(monkeypatch, 
         _native.load()
 
 
-@pytest.mark.parametrize(("wanted", "has"), [("avx512", "avx2"), ("avx512", "base"),
-                                             ("avx2", "base")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("wanted", "has"), [("avx512", "avx2"), ("avx512", "base"), ("avx2", "base")]
+)
 def test_more_than_the_machine_has_is_noticed(monkeypatch, machine, wanted, has):
     machine(has)
     monkeypatch.setenv("PERCEPTION_ISA", wanted)

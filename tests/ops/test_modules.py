@@ -28,8 +28,10 @@ def test_set_debug_is_a_switch():
 def test_the_pyramid_module_finds_the_scales_and_leaves_other_maps_out():
     """Maps of a 96 x 120 input; 12 columns of stride 8 would be 15, the power of two counts."""
     torch.manual_seed(0)
-    maps = {name: torch.rand(2, 3, *size) for name, size in
-            {"0": (24, 30), "1": (12, 15), "2": (6, 8), "pool": (3, 4)}.items()}  # fmt: skip
+    maps = {
+        name: torch.rand(2, 3, *size)
+        for name, size in {"0": (24, 30), "1": (12, 15), "2": (6, 8), "pool": (3, 4)}.items()
+    }
     boxes = [torch.tensor([[3.0, 4, 60, 70]]), torch.tensor([[1.0, 2, 9, 11], [0, 0, 110, 90]])]
     module = ops.MultiScaleRoIAlign(["0", "1", "2"], 3, 2, canonical_scale=32, canonical_level=3)
 

@@ -195,8 +195,10 @@ def test_tensors_on_two_devices_are_refused(call):
 # ---------------------------------------------------------------------------- suppression
 
 
-@pytest.mark.parametrize("wrong", [rows((0, 0, 1, 1)).to_sparse(), [[0, 0, 1, 1]],
-                                   torch.zeros(1, 4, dtype=torch.complex64)])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [rows((0, 0, 1, 1)).to_sparse(), [[0, 0, 1, 1]], torch.zeros(1, 4, dtype=torch.complex64)],
+)
 def test_boxes_and_scores_of_another_kind_are_refused(wrong):
     with pytest.raises(TypeError):
         ops.nms(wrong, torch.ones(1), 0.5)
@@ -215,8 +217,12 @@ def test_class_ids_are_compared_exactly_and_coordinates_may_be_negative():
     boxes = rows((-100, -100, -1, -1), (-100, -100, -1, -1), (-100, -100, -1, -1))
     scores = torch.tensor([0.9, 0.8, 0.7])
 
-    for ids, kept in (([1, 2, 2], [0, 1]), ([10**9, 10**9 + 1, 10**9], [0, 1]),
-                      ([-3, -3, -2], [0, 2]), ([2**62, 2**62, 2**62], [0])):  # fmt: skip
+    for ids, kept in (
+        ([1, 2, 2], [0, 1]),
+        ([10**9, 10**9 + 1, 10**9], [0, 1]),
+        ([-3, -3, -2], [0, 2]),
+        ([2**62, 2**62, 2**62], [0]),
+    ):
         assert ops.batched_nms(boxes, scores, torch.tensor(ids), 0.5).tolist() == kept
 
 

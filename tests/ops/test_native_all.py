@@ -73,16 +73,25 @@ def assert_close(got: torch.Tensor, want: torch.Tensor, name: str, rounding: flo
     grade = rounding * (5 if name.endswith("_backward") else 1)
     largest = want.double().abs().nan_to_num(0, 0, 0).max().item() if want.numel() else 0
     torch.testing.assert_close(
-        got.double(), want.double(), rtol=grade, atol=grade * min(max(largest, 1e-3), 1e3),
-        equal_nan=True, msg=lambda text: f"{name}: {text}",
-    )  # fmt: skip
+        got.double(),
+        want.double(),
+        rtol=grade,
+        atol=grade * min(max(largest, 1e-3), 1e3),
+        equal_nan=True,
+        msg=lambda text: f"{name}: {text}",
+    )
 
 
 @pytest.mark.parametrize("name", samples())
 @given(
-    st.integers(0, 2**20), st.tuples(st.integers(1, 9), st.integers(1, 11)), st.integers(0, 6),
-    st.sampled_from([8, 24, 40]), st.sampled_from(DTYPES), st.sampled_from(LAYOUTS), st.booleans(),
-)  # fmt: skip
+    st.integers(0, 2**20),
+    st.tuples(st.integers(1, 9), st.integers(1, 11)),
+    st.integers(0, 6),
+    st.sampled_from([8, 24, 40]),
+    st.sampled_from(DTYPES),
+    st.sampled_from(LAYOUTS),
+    st.booleans(),
+)
 @settings(deadline=None, max_examples=8)
 def test_native_equals_the_definition(name, seed, size, count, channels, dtype, layout, odd):
     sample = samples(seed, size, count, channels, odd=odd)[name]
@@ -108,8 +117,9 @@ def in_variant(isa: str, *words: str) -> None:
     if isa == "avx2" and ops._native.STATUS.isa == "base":
         pytest.skip("no AVX2 here")
     environment = {**os.environ, "PERCEPTION_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True,
-                          text=True, timeout=900)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
@@ -121,8 +131,14 @@ def test_the_narrower_variants_equal_the_definitions(isa):
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["base", "avx2"])
 def test_everything_about_kernels_holds_for_the_narrower_variants(isa):
-    files = ["test_native_pooling", "test_native_overlap", "test_native_deform",
-             "test_concurrent_calls", "test_nasty_all", "test_all_gradients"]  # fmt: skip
+    files = [
+        "test_native_pooling",
+        "test_native_overlap",
+        "test_native_deform",
+        "test_concurrent_calls",
+        "test_nasty_all",
+        "test_all_gradients",
+    ]
     paths = [str(HERE / f"{name}.py") for name in files]
     in_variant(isa, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *paths)
 
@@ -131,6 +147,7 @@ def test_everything_about_kernels_holds_for_the_narrower_variants(isa):
 def test_everything_holds_for_the_definitions_alone():
     environment = {**os.environ, "PERCEPTION_NATIVE": "off"}
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
-    done = subprocess.run([*words, str(HERE)], env=environment, text=True,
-                          capture_output=True, timeout=1800)  # fmt: skip
+    done = subprocess.run(
+        [*words, str(HERE)], env=environment, text=True, capture_output=True, timeout=1800
+    )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -54,9 +54,16 @@ GROUPS = st.sampled_from([(1, 1), (2, 1), (1, 2), (4, 2), (2, 4)])  # of weights
 
 
 @given(
-    st.integers(0, 2**31), DTYPES, LAYOUTS, GROUPS, st.sampled_from([1, 3, 17, 40]),
-    st.sampled_from([1, 2, 33]), st.booleans(), st.booleans(), st.booleans(),
-)  # fmt: skip
+    st.integers(0, 2**31),
+    DTYPES,
+    LAYOUTS,
+    GROUPS,
+    st.sampled_from([1, 3, 17, 40]),
+    st.sampled_from([1, 2, 33]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
 @GRID
 def test_deformable_convolution_equals_its_definition(
     seed, dtype, which, groups, channels, filters, masked, odd, deterministic
@@ -101,9 +108,15 @@ def draw_rois(generator, count, odd):
 
 
 @given(
-    st.integers(0, 2**31), DTYPES, LAYOUTS, st.sampled_from([0, 1, 2, 5]), st.integers(0, 5),
-    st.booleans(), st.booleans(), st.booleans(),
-)  # fmt: skip
+    st.integers(0, 2**31),
+    DTYPES,
+    LAYOUTS,
+    st.sampled_from([0, 1, 2, 5]),
+    st.integers(0, 5),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
 @GRID
 def test_deformable_pooling_equals_its_definition(
     seed, dtype, which, sampling, count, shifted, odd, deterministic
@@ -121,16 +134,24 @@ def test_deformable_pooling_equals_its_definition(
     if count:
         assert same_format(got, expected)
     got = NATIVE.deform_roi_pool_backward(grad, image, rois, offset, *settings_, deterministic)
-    expected = reference.deform_roi_pool_backward(grad.double(), image.double(), rois, offset,
-                                                  *settings_, True)  # fmt: skip
+    expected = reference.deform_roi_pool_backward(
+        grad.double(), image.double(), rois, offset, *settings_, True
+    )
     close(got[:1], [expected[0].to(dtype)], dtype, 20)
     close(got[1:], expected[1:] if shifted else [image.new_empty(0)], dtype, 50)
 
 
 @given(
-    st.integers(0, 2**31), DTYPES, LAYOUTS, st.integers(1, 4), st.integers(1, 3),
-    st.sampled_from([1, 2]), st.booleans(), st.booleans(), st.booleans(),
-)  # fmt: skip
+    st.integers(0, 2**31),
+    DTYPES,
+    LAYOUTS,
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.sampled_from([1, 2]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
 @GRID
 def test_position_sensitive_deformable_pooling_equals_its_definition(
     seed, dtype, which, size, part, classes, shifted, odd, deterministic
@@ -149,8 +170,9 @@ def test_position_sensitive_deformable_pooling_equals_its_definition(
     expected = reference.deform_ps_roi_pool(image, rois, offset, *settings_)
     close([got], [expected], dtype, 5)
     got = NATIVE.deform_ps_roi_pool_backward(grad, image, rois, offset, *settings_, deterministic)
-    expected = reference.deform_ps_roi_pool_backward(grad.double(), image.double(), rois, offset,
-                                                     *settings_, True)  # fmt: skip
+    expected = reference.deform_ps_roi_pool_backward(
+        grad.double(), image.double(), rois, offset, *settings_, True
+    )
     close(got[:1], [expected[0].to(dtype)], dtype, 20)
     close(got[1:], expected[1:] if shifted else [image.new_empty(0)], dtype, 50)
 
@@ -175,7 +197,7 @@ def test_one_and_two_threads_give_the_same_bits():
             *NATIVE.deform_roi_pool_backward(upper, image, rois, shift, *plain, True),
             NATIVE.deform_ps_roi_pool(image, rois, parts, *sensitive),
             *NATIVE.deform_ps_roi_pool_backward(above, image, rois, parts, *sensitive, True),
-        ]  # fmt: skip
+        ]
 
     before = torch.get_num_threads()
     try:

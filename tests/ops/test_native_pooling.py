@@ -50,8 +50,9 @@ def assert_same(got: torch.Tensor, want: torch.Tensor) -> None:
     loose = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2, torch.float32: 2e-5, torch.float64: 1e-12}
     assert got.dtype == want.dtype
     assert reference.layout_of(got) == reference.layout_of(want)
-    torch.testing.assert_close(got, want, rtol=loose[got.dtype], atol=loose[got.dtype],
-                               equal_nan=True)  # fmt: skip
+    torch.testing.assert_close(
+        got, want, rtol=loose[got.dtype], atol=loose[got.dtype], equal_nan=True
+    )
 
 
 @needs_native

@@ -70,9 +70,14 @@ def session(call, inputs, path, opset: int, dynamic_shapes=None):
         warnings.simplefilter("ignore")
         program = torch.export.export(Call(call).eval(), inputs, dynamic_shapes=dynamic_shapes)
         torch.onnx.export(
-            program, (), str(path), dynamo=True, opset_version=opset, verbose=False,
+            program,
+            (),
+            str(path),
+            dynamo=True,
+            opset_version=opset,
+            verbose=False,
             custom_translation_table=translations(),
-        )  # fmt: skip
+        )
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
@@ -114,8 +119,12 @@ def test_degenerate_boxes_have_the_demanded_overlaps_there_too(tmp_path):
                           [0, 0, 10, 10]])  # fmt: skip
 
     def family(a, b):
-        return (ops.box_iou(a, b), ops.generalized_box_iou(a, b), ops.distance_box_iou(a, b),
-                ops.complete_box_iou(a, b))  # fmt: skip
+        return (
+            ops.box_iou(a, b),
+            ops.generalized_box_iou(a, b),
+            ops.distance_box_iou(a, b),
+            ops.complete_box_iou(a, b),
+        )
 
     model = session(family, (boxes, boxes), tmp_path / "model.onnx", 18)
 
@@ -124,9 +133,20 @@ def test_degenerate_boxes_have_the_demanded_overlaps_there_too(tmp_path):
 
 def test_what_has_no_translation_is_known():
     """These are named in the documentation as having none."""
-    without = {"ps_roi_align", "ps_roi_pool", "deform_roi_pool", "deform_ps_roi_pool", "soft_nms",
-               "box_voting", "box_iou_rotated", "nms_rotated"}  # fmt: skip
-    names = {n.split("::")[1] for n in torch._C._dispatch_get_all_op_names()
-             if n.startswith("perception::") and not n.endswith("_backward")}  # fmt: skip
+    without = {
+        "ps_roi_align",
+        "ps_roi_pool",
+        "deform_roi_pool",
+        "deform_ps_roi_pool",
+        "soft_nms",
+        "box_voting",
+        "box_iou_rotated",
+        "nms_rotated",
+    }
+    names = {
+        n.split("::")[1]
+        for n in torch._C._dispatch_get_all_op_names()
+        if n.startswith("perception::") and not n.endswith("_backward")
+    }
 
     assert {op._schema.name.split("::")[1] for op in translations()} == names - without

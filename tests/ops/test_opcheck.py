@@ -47,8 +47,9 @@ def fresh(op, args: tuple) -> tuple:
 
 
 CALLS = calls(torch.contiguous_format)
-LAST = {name: call for name, call in calls(torch.channels_last).items()
-        if not name.endswith("box_iou")}  # fmt: skip
+LAST = {
+    name: call for name, call in calls(torch.channels_last).items() if not name.endswith("box_iou")
+}
 
 
 def test_no_registered_op_is_forgotten():

@@ -13,7 +13,7 @@ from perception.ops import (
     complete_box_iou,
     distance_box_iou,
     generalized_box_iou,
-)  # fmt: skip
+)
 
 FAMILY = [box_iou, generalized_box_iou, distance_box_iou, complete_box_iou]
 NAN, INF = float("nan"), float("inf")

@@ -32,6 +32,8 @@ def test_overlap_of_pairs_is_the_same_everywhere(numbers):
     np.testing.assert_allclose(shapes, box_iou(a, a).numpy(), rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(paired_iou(a, b), want, rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(
-        1 - generalized_iou_loss(a, b).double(), generalized_box_iou(a, b).diagonal(),
-        rtol=1e-4, atol=1e-5,
-    )  # fmt: skip
+        1 - generalized_iou_loss(a, b).double(),
+        generalized_box_iou(a, b).diagonal(),
+        rtol=1e-4,
+        atol=1e-5,
+    )

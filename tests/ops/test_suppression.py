@@ -46,10 +46,7 @@ def test_an_overlap_of_exactly_the_threshold_stays():
 
 def test_soft_nms_lowers_the_score_by_the_overlap():
     overlap = 60 / 140
-    cases = {
-        "gaussian": 0.7 * math.exp(-(overlap**2) / 0.5),
-        "linear": 0.7 * (1 - overlap),
-    }
+    cases = {"gaussian": 0.7 * math.exp(-(overlap**2) / 0.5), "linear": 0.7 * (1 - overlap)}
     for method, score in cases.items():
         order, scores = soft_nms(BOXES, SCORES, method)
         assert order.tolist() == [1, 2, 0]
@@ -141,9 +138,11 @@ def test_the_padded_form_holds_the_first_survivors(seed, count, size):
 
     for plain, (padded, number) in (
         (nms(boxes, scores, 0.5), nms(boxes, scores, 0.5, max_output=size)),
-        (batched_nms(boxes, scores, idxs, 0.5),
-         batched_nms(boxes, scores, idxs, 0.5, max_output=size)),
-    ):  # fmt: skip
+        (
+            batched_nms(boxes, scores, idxs, 0.5),
+            batched_nms(boxes, scores, idxs, 0.5, max_output=size),
+        ),
+    ):
         assert padded.shape == (size,) and number.item() == min(size, len(plain))
         assert padded[: number.item()].equal(plain[:size])
         assert (padded[number.item() :] == -1).all()
@@ -237,9 +236,11 @@ def test_nothing_in_nothing_out():
 
     assert nms(boxes, scores, 0.5).dtype == torch.int64
     for kept in (
-        nms(boxes, scores, 0.5), batched_nms(boxes, scores, scores.long(), 0.5),
-        nms_rotated(torch.zeros(0, 5), scores, 0.5), soft_nms(boxes, scores)[0],
-    ):  # fmt: skip
+        nms(boxes, scores, 0.5),
+        batched_nms(boxes, scores, scores.long(), 0.5),
+        nms_rotated(torch.zeros(0, 5), scores, 0.5),
+        soft_nms(boxes, scores)[0],
+    ):
         assert kept.shape == (0,) and kept.dtype == torch.int64
     assert box_voting(boxes, scores, BOXES, SCORES)[0].shape == (0, 4)
 

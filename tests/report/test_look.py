@@ -14,9 +14,12 @@ from tests.data.folders import camvid
 def sets(tmp_path):
     root = camvid(tmp_path)
     options = {
-        "root": str(root), "train": str(root / "all.txt"), "val": None,
-        "tasks": ["semantic", "road"], "batch_size": 2,
-    }  # fmt: skip
+        "root": str(root),
+        "train": str(root / "all.txt"),
+        "val": None,
+        "tasks": ["semantic", "road"],
+        "batch_size": 2,
+    }
     return build_sets({"sets": {"camvid": options}}, Augment((16, 24), view={}))
 
 

@@ -33,12 +33,14 @@ def page():
     )
     confusion = Matrix("Confusion", ("car", "bus"), ("car", "bus"), np.array([[3, 1], [0, 0]]))
     return render(
-        "Scores <script>", [
+        "Scores <script>",
+        [
             Section("Numbers", (Figures((Figure("IoU", 0.5, 0.4, 0.6),)), table, Text("mind"))),
             Section("Curves", (Lines("PR", "recall", "precision", (curve,)), confusion)),
             Section("Worst", (Pictures("x", (picture,)),)),
-        ], facts={"images": 2},
-    )  # fmt: skip
+        ],
+        facts={"images": 2},
+    )
 
 
 def test_the_page_loads_nothing_from_elsewhere(page):
@@ -70,9 +72,15 @@ def test_a_row_of_the_matrix_without_counts_stays_empty(page):
 
 @pytest.mark.parametrize(
     ("value", "kind", "text"),
-    [(0.12345, "percent", "12.35"), (1234.0, "count", "1,234"), (0.123456, "number", "0.1235"),
-     (None, "percent", "–"), (float("nan"), "count", "–"), ("road", "percent", "road")],
-)  # fmt: skip
+    [
+        (0.12345, "percent", "12.35"),
+        (1234.0, "count", "1,234"),
+        (0.123456, "number", "0.1235"),
+        (None, "percent", "–"),
+        (float("nan"), "count", "–"),
+        ("road", "percent", "road"),
+    ],
+)
 def test_cells(value, kind, text):
     assert show(value, kind) == text
 

@@ -17,12 +17,22 @@ def run(tmp_path_factory):
     streets, folder = base / "streets", base / "run"
     words = ["--frames", "5", "--val-frames", "2", "--size", "208x64", "--workers", "1"]
     assert main(["synthesize", str(streets), *words]) == 0
-    code = main([
-        "train", f"data.sets.synthetic.root={streets}", f"run_dir={folder}", "steps=2",
-        "encoder.width=0.35", "head.semantic.width=16", "augment=wide", "augment.size=[64,208]",
-        "data.sets.synthetic.batch_size=2", "trainer.workers=0", "trainer.log_every=1",
-        "trainer.threads=1",
-    ])  # fmt: skip
+    code = main(
+        [
+            "train",
+            f"data.sets.synthetic.root={streets}",
+            f"run_dir={folder}",
+            "steps=2",
+            "encoder.width=0.35",
+            "head.semantic.width=16",
+            "augment=wide",
+            "augment.size=[64,208]",
+            "data.sets.synthetic.batch_size=2",
+            "trainer.workers=0",
+            "trainer.log_every=1",
+            "trainer.threads=1",
+        ]
+    )
     assert code == 0
     return streets, folder
 

@@ -96,10 +96,11 @@ def cityscapes_instance(root: Path) -> Case:
     listed = root / "pred" / f"{stem}.txt"
     files = {
         "gt": write_png(root / "gt" / f"{stem}_gtFine_instanceIds.png", instances),
-        "pred": write_png(root / "pred" / "masks" / f"{stem}_0.png",
-                          (predicted == 26).astype(np.uint8) * 255),
+        "pred": write_png(
+            root / "pred" / "masks" / f"{stem}_0.png", (predicted == 26).astype(np.uint8) * 255
+        ),
         "list": listed,
-    }  # fmt: skip
+    }
     listed.write_text(f"masks/{stem}_0.png 26 0.9\n")
     return Case("cityscapes/instance", root / "gt", root / "pred", files)
 
@@ -111,8 +112,10 @@ def panoptic(root: Path) -> Case:
         image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         image[..., 2] = np.where(ids == 4, 0, ids)  # red
         files[side] = write_png(root / side / "ulm.png", image)
-        segments = [{"id": i, "category_id": i, "area": int((ids == i).sum()), "iscrowd": 0}
-                    for i in (7, 23, 26)]  # fmt: skip
+        segments = [
+            {"id": i, "category_id": i, "area": int((ids == i).sum()), "iscrowd": 0}
+            for i in (7, 23, 26)
+        ]
         content = {
             "categories": [{"id": i, "name": str(i), "isthing": int(i == 26)} for i in (7, 23, 26)],
             "annotations": [{"image_id": "ulm", "file_name": "ulm.png", "segments_info": segments}],

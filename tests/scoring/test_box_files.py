@@ -25,9 +25,11 @@ def some_boxes(generator, count) -> Boxes:
     size = generator.uniform(20, 90, (count, 2))
     return Boxes.of(
         np.column_stack([x, y, x + size[:, 0], y + size[:, 1]]).round(2),
-        generator.choice(KINDS[:3], count), truncation=np.zeros(count),
-        occlusion=generator.integers(0, 3, count), alpha=generator.uniform(-3, 3, count).round(2),
-    )  # fmt: skip
+        generator.choice(KINDS[:3], count),
+        truncation=np.zeros(count),
+        occlusion=generator.integers(0, 3, count),
+        alpha=generator.uniform(-3, 3, count).round(2),
+    )
 
 
 @pytest.fixture(scope="module")

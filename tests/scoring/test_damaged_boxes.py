@@ -37,9 +37,11 @@ def voc(root):
     (root / "pred/car.txt").write_text("a 0.5 10 10 60 60\nb 0.625 10 10 60 60\n")
     (root / "pred.json").write_text(json.dumps([ENTRY]))
     return {
-        "xml": root / "gt/Annotations/b.xml", "list": root / "gt/ImageSets/Main/test.txt",
-        "txt": root / "pred/car.txt", "json": root / "pred.json",
-    }  # fmt: skip
+        "xml": root / "gt/Annotations/b.xml",
+        "list": root / "gt/ImageSets/Main/test.txt",
+        "txt": root / "pred/car.txt",
+        "json": root / "pred.json",
+    }
 
 
 def gone(path):
@@ -82,9 +84,16 @@ def zeros(path):
 
 
 EVERYWHERE = [
-    gone, a_folder, a_link_to_itself, a_dangling_link, random_bytes, utf16, latin1, cut_in_half,
+    gone,
+    a_folder,
+    a_link_to_itself,
+    a_dangling_link,
+    random_bytes,
+    utf16,
+    latin1,
+    cut_in_half,
     zeros,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("damage", EVERYWHERE, ids=lambda d: d.__name__)
@@ -119,9 +128,15 @@ def test_every_number_of_a_kitti_line_is_checked(tmp_path, side, field, value):
 
 @pytest.mark.parametrize(
     "box",
-    ["200 150 100 100", "200 100 100 150", "100 100 100 100", "-50 -50 -10 -10", "1e300 0 2e300 9",
-     "-100 -100 5000 5000"],
-)  # fmt: skip
+    [
+        "200 150 100 100",
+        "200 100 100 150",
+        "100 100 100 100",
+        "-50 -50 -10 -10",
+        "1e300 0 2e300 9",
+        "-100 -100 5000 5000",
+    ],
+)
 def test_odd_boxes_are_wrong_detections_and_nothing_worse(tmp_path, box):
     """The benchmark has them overlap nothing; the good detection beside keeps its score."""
     files = kitti(tmp_path)

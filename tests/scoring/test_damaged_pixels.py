@@ -104,12 +104,35 @@ def not_utf8(path):
 
 
 IMAGE = (
-    truncated, without_its_end, empty, text_instead, random_bytes, a_flipped_bit, a_swallowed_chunk,
-    a_giant_header, one_column_narrower, with_alpha, in_colours, sixteen_bit, values_too_high,
-    missing, a_folder, a_link_to_itself, a_link_to_nothing,
-)  # fmt: skip
-FILE = (truncated, empty, text_instead, random_bytes, missing, a_folder, a_link_to_itself,
-        a_link_to_nothing, not_utf8)  # fmt: skip
+    truncated,
+    without_its_end,
+    empty,
+    text_instead,
+    random_bytes,
+    a_flipped_bit,
+    a_swallowed_chunk,
+    a_giant_header,
+    one_column_narrower,
+    with_alpha,
+    in_colours,
+    sixteen_bit,
+    values_too_high,
+    missing,
+    a_folder,
+    a_link_to_itself,
+    a_link_to_nothing,
+)
+FILE = (
+    truncated,
+    empty,
+    text_instead,
+    random_bytes,
+    missing,
+    a_folder,
+    a_link_to_itself,
+    a_link_to_nothing,
+    not_utf8,
+)
 
 # (benchmark, role) -> damages that leave a defined score: the definition reads these files so.
 DEFINED = {
@@ -130,13 +153,17 @@ DEFINED = {
 ROLES = [
     (make, role)
     for make, roles in (
-        (cases.road, ("gt", "pred")), (cases.bev, ("gt", "pred")), (cases.raw, ("gt",)),
+        (cases.road, ("gt", "pred")),
+        (cases.bev, ("gt", "pred")),
+        (cases.raw, ("gt",)),
         (cases.cityscapes_pixel, ("gt", "pred", "instances")),
-        (cases.cityscapes_instance, ("gt", "pred")), (cases.panoptic, ("gt", "pred")),
-        (cases.semantic, ("gt", "pred")), (cases.bdd, ("gt", "pred")),
+        (cases.cityscapes_instance, ("gt", "pred")),
+        (cases.panoptic, ("gt", "pred")),
+        (cases.semantic, ("gt", "pred")),
+        (cases.bdd, ("gt", "pred")),
     )
     for role in roles
-]  # fmt: skip
+]
 
 
 def outcome_of(case):
@@ -170,10 +197,15 @@ def test_a_damaged_image_is_named_or_defined(make, role, tmp_path):
 
 @pytest.mark.parametrize(
     ("make", "role"),
-    [(cases.bev, "calib"), (cases.raw, "pred"), (cases.cityscapes_instance, "list"),
-     (cases.panoptic, "gt_json"), (cases.panoptic, "pred_json")],
+    [
+        (cases.bev, "calib"),
+        (cases.raw, "pred"),
+        (cases.cityscapes_instance, "list"),
+        (cases.panoptic, "gt_json"),
+        (cases.panoptic, "pred_json"),
+    ],
     ids=lambda v: getattr(v, "__name__", v),
-)  # fmt: skip
+)
 def test_a_damaged_file_is_named_or_defined(make, role, tmp_path):
     for damage in FILE:
         case = make(tmp_path / damage.__name__)
@@ -189,12 +221,20 @@ def test_a_damaged_file_is_named_or_defined(make, role, tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["masks/ulm_000000_000019_0.png 26", "masks/ulm_000000_000019_0.png 26 0.9 1", "26 0.9",
-     "masks/ulm_000000_000019_0.png car 0.9", "masks/ulm_000000_000019_0.png 26 nan",
-     "masks/ulm_000000_000019_0.png 26 inf", "masks/ulm_000000_000019_0.png 99 0.9",
-     "../gt/ulm_000000_000019_gtFine_instanceIds.png 26 0.9", "masks/none.png 26 0.9",
-     "masks 26 0.9", "masks/ulm_000000_000019_0.png  26 0.9"],
-)  # fmt: skip
+    [
+        "masks/ulm_000000_000019_0.png 26",
+        "masks/ulm_000000_000019_0.png 26 0.9 1",
+        "26 0.9",
+        "masks/ulm_000000_000019_0.png car 0.9",
+        "masks/ulm_000000_000019_0.png 26 nan",
+        "masks/ulm_000000_000019_0.png 26 inf",
+        "masks/ulm_000000_000019_0.png 99 0.9",
+        "../gt/ulm_000000_000019_gtFine_instanceIds.png 26 0.9",
+        "masks/none.png 26 0.9",
+        "masks 26 0.9",
+        "masks/ulm_000000_000019_0.png  26 0.9",
+    ],
+)
 def test_a_wrong_line_of_a_list_of_masks_is_named(line, tmp_path):
     case = cases.cityscapes_instance(tmp_path)
     case.files["list"].write_text(f"\n{line}\n")
@@ -206,10 +246,19 @@ def test_a_wrong_line_of_a_list_of_masks_is_named(line, tmp_path):
 
 @pytest.mark.parametrize(
     "array",
-    [np.full((40, 64), np.nan), np.full((40, 64), -0.1), np.full((40, 64), 1.5),
-     np.full((40, 64), np.inf), np.zeros((40, 63)), np.zeros((1, 40, 64)), np.zeros((40, 64), int),
-     np.zeros((40, 64), np.float16), np.zeros((0, 0)), np.array({"a": 1}, object)],
-)  # fmt: skip
+    [
+        np.full((40, 64), np.nan),
+        np.full((40, 64), -0.1),
+        np.full((40, 64), 1.5),
+        np.full((40, 64), np.inf),
+        np.zeros((40, 63)),
+        np.zeros((1, 40, 64)),
+        np.zeros((40, 64), int),
+        np.zeros((40, 64), np.float16),
+        np.zeros((0, 0)),
+        np.array({"a": 1}, object),
+    ],
+)
 def test_a_wrong_float_map_is_named(array, tmp_path):
     case = cases.raw(tmp_path)
     np.save(case.files["pred"], array, allow_pickle=True)
@@ -220,11 +269,16 @@ def test_a_wrong_float_map_is_named(array, tmp_path):
 
 @pytest.mark.parametrize(
     ("old", "new", "mention"),
-    [("P2: 40", "P2: x", "P2"), ("P2: 40", "P2: nan", "P2"), ("P2: 40 0", "P2: 40", "P2"),
-     ("R0_rect", "R1_rect", "R0_rect"), ("P2:", "P2", "colon"),
-     ("Tr_cam_to_road: 1 0 0 0 0 1 0 -1.6 0 0 1 0", "", "Tr_cam_to_road"),
-     ("1 0 0 0 0 1 0 -1.6 0 0 1 0", "0 0 0 0 0 0 0 0 0 0 0 0", "Tr_cam_to_road")],
-)  # fmt: skip
+    [
+        ("P2: 40", "P2: x", "P2"),
+        ("P2: 40", "P2: nan", "P2"),
+        ("P2: 40 0", "P2: 40", "P2"),
+        ("R0_rect", "R1_rect", "R0_rect"),
+        ("P2:", "P2", "colon"),
+        ("Tr_cam_to_road: 1 0 0 0 0 1 0 -1.6 0 0 1 0", "", "Tr_cam_to_road"),
+        ("1 0 0 0 0 1 0 -1.6 0 0 1 0", "0 0 0 0 0 0 0 0 0 0 0 0", "Tr_cam_to_road"),
+    ],
+)
 def test_a_wrong_calibration_is_named_with_its_matrix(old, new, mention, tmp_path):
     case = cases.bev(tmp_path)
     case.files["calib"].write_text(cases.CALIBRATION.replace(old, new))
@@ -243,19 +297,29 @@ def without(key):
 
 @pytest.mark.parametrize(
     ("side", "change"),
-    [("gt", without("image_id")), ("gt", without("file_name")), ("pred", without("segments_info")),
-     ("gt", lambda c: c.pop("categories")), ("gt", lambda c: c.pop("annotations")),
-     ("gt", lambda c: c.update(annotations=[])), ("pred", lambda c: c.update(annotations=[])),
-     ("pred", lambda c: c["annotations"].append(c["annotations"][0])),
-     ("gt", lambda c: c["annotations"][0]["segments_info"][0].pop("area")),
-     ("pred", lambda c: c["annotations"][0]["segments_info"].pop()),
-     ("pred", lambda c: c["annotations"][0]["segments_info"][0].update(id=999)),
-     ("pred", lambda c: c["annotations"][0]["segments_info"][0].update(id="seven")),
-     ("pred", lambda c: c["annotations"][0]["segments_info"][0].update(category_id=999)),
-     ("pred", lambda c: c["annotations"][0]["segments_info"].append(
-         c["annotations"][0]["segments_info"][0])),
-     ("pred", lambda c: c["annotations"][0].update(file_name="none.png"))],
-)  # fmt: skip
+    [
+        ("gt", without("image_id")),
+        ("gt", without("file_name")),
+        ("pred", without("segments_info")),
+        ("gt", lambda c: c.pop("categories")),
+        ("gt", lambda c: c.pop("annotations")),
+        ("gt", lambda c: c.update(annotations=[])),
+        ("pred", lambda c: c.update(annotations=[])),
+        ("pred", lambda c: c["annotations"].append(c["annotations"][0])),
+        ("gt", lambda c: c["annotations"][0]["segments_info"][0].pop("area")),
+        ("pred", lambda c: c["annotations"][0]["segments_info"].pop()),
+        ("pred", lambda c: c["annotations"][0]["segments_info"][0].update(id=999)),
+        ("pred", lambda c: c["annotations"][0]["segments_info"][0].update(id="seven")),
+        ("pred", lambda c: c["annotations"][0]["segments_info"][0].update(category_id=999)),
+        (
+            "pred",
+            lambda c: c["annotations"][0]["segments_info"].append(
+                c["annotations"][0]["segments_info"][0]
+            ),
+        ),
+        ("pred", lambda c: c["annotations"][0].update(file_name="none.png")),
+    ],
+)
 def test_a_wrong_panoptic_json_is_named(side, change, tmp_path):
     case = cases.panoptic(tmp_path)
     content = json.loads(case.files[f"{side}_json"].read_text())

@@ -113,23 +113,43 @@ def png(image):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda n, d: [(f"maps/{n}", d)] if n == "um_road_000000.png" else [(n, d)],
-         "maps/um_road_000000.png: not in the root"),
-        (lambda n, d: [] if n == "umm_road_000001.png" else [(n, d)],
-         "umm_road: 1 of 2 maps are missing, first umm_road_000001.png"),
-        (lambda n, d: [(n, png(np.zeros((375, 1242), np.uint8)))] if "uu_road_000001" in n
-         else [(n, d)], "uu_road_000001.png: 1242x375 pixels instead of 400x800"),
-        (lambda n, d: [(n, png(np.zeros((800, 400), np.uint16)))] if "uu_road_000001" in n
-         else [(n, d)], "uu_road_000001.png: 16 bit"),
-        (lambda n, d: [(n, png(np.zeros((800, 400, 3), np.uint8)))] if "uu_road_000001" in n
-         else [(n, d)], "PNG colour type 2"),
+        (
+            lambda n, d: [(f"maps/{n}", d)] if n == "um_road_000000.png" else [(n, d)],
+            "maps/um_road_000000.png: not in the root",
+        ),
+        (
+            lambda n, d: [] if n == "umm_road_000001.png" else [(n, d)],
+            "umm_road: 1 of 2 maps are missing, first umm_road_000001.png",
+        ),
+        (
+            lambda n, d: (
+                [(n, png(np.zeros((375, 1242), np.uint8)))] if "uu_road_000001" in n else [(n, d)]
+            ),
+            "uu_road_000001.png: 1242x375 pixels instead of 400x800",
+        ),
+        (
+            lambda n, d: (
+                [(n, png(np.zeros((800, 400), np.uint16)))] if "uu_road_000001" in n else [(n, d)]
+            ),
+            "uu_road_000001.png: 16 bit",
+        ),
+        (
+            lambda n, d: (
+                [(n, png(np.zeros((800, 400, 3), np.uint8)))] if "uu_road_000001" in n else [(n, d)]
+            ),
+            "PNG colour type 2",
+        ),
         (lambda n, d: [(n, d[:-20])] if "uu_road_000001" in n else [(n, d)], "a damaged PNG"),
-        (lambda n, d: [(n, d), ("notes.txt", b"hello")] if "uu_road_000001" in n else [(n, d)],
-         "notes.txt: not a name of the testing part"),
-        (lambda n, d: [(n, d), ("um_lane_000000.png", d)] if "uu_road_000001" in n
-         else [(n, d)], "um_lane: 2 of 3 maps are missing"),
+        (
+            lambda n, d: [(n, d), ("notes.txt", b"hello")] if "uu_road_000001" in n else [(n, d)],
+            "notes.txt: not a name of the testing part",
+        ),
+        (
+            lambda n, d: [(n, d), ("um_lane_000000.png", d)] if "uu_road_000001" in n else [(n, d)],
+            "um_lane: 2 of 3 maps are missing",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_checker_says_what_the_server_would_refuse(archive, tmp_path, change, problem):
     submission = check_submission(rewritten(archive, tmp_path / "bad.zip", change))
 

@@ -262,8 +262,7 @@ def test_the_labelme_polygons_are_the_same_ones(tmp_path: Path) -> None:
 def test_every_labelled_vehicle_has_pixels_of_its_class_inside_its_box(
     labelled: list[tuple[Scene, Labels, tuple[Element, ...]]],
 ) -> None:
-    ids = {"Car": "car", "Van": "car", "Truck": "truck", "Pedestrian": "person",
-           "Cyclist": "rider"}  # fmt: skip
+    ids = {"Car": "car", "Van": "car", "Truck": "truck", "Pedestrian": "person", "Cyclist": "rider"}
     for _, labels, _ in labelled:
         for name, box in zip(labels.boxes.names, labels.boxes.xyxy, strict=True):
             if name != "DontCare":

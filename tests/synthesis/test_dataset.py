@@ -122,9 +122,15 @@ def test_a_run_that_is_stopped_leaves_no_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--size", "big"], ["--size", "10x10"], ["--frames", "0"], ["--frames", "2", "--val-frames",
-     "3"], ["--seed", "-1"], ["--workers", "0"]],
-)  # fmt: skip
+    [
+        ["--size", "big"],
+        ["--size", "10x10"],
+        ["--frames", "0"],
+        ["--frames", "2", "--val-frames", "3"],
+        ["--seed", "-1"],
+        ["--workers", "0"],
+    ],
+)
 def test_wrong_options_are_one_clear_line(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,9 +48,7 @@ def test_a_thing_that_drives_along_a_straight_road_looks_ahead() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    st.floats(-0.06, 0.06), st.floats(-0.008, 0.008), st.floats(0, 80), st.floats(-12, 12)
-)  # fmt: skip
+@given(st.floats(-0.06, 0.06), st.floats(-0.008, 0.008), st.floats(0, 80), st.floats(-12, 12))
 def test_every_point_of_the_ground_has_one_place_on_the_road(
     slope: float, curvature: float, s: float, d: float
 ) -> None:
@@ -122,6 +120,16 @@ def test_all_categories_and_kinds_occur() -> None:
     kinds = {actor.kind for scene in scenes for actor in scene.actors}
     assert kinds == {"car", "van", "truck", "person", "cyclist"}
     props = {prop.kind for scene in scenes for prop in scene.props}
-    assert props == {"building", "house", "tree", "bush", "fence", "wall", "hedge", "lamp",
-                     "sign", "light"}  # fmt: skip
+    assert props == {
+        "building",
+        "house",
+        "tree",
+        "bush",
+        "fence",
+        "wall",
+        "hedge",
+        "lamp",
+        "sign",
+        "light",
+    }
     assert sum(actor.kind == "car" for scene in scenes for actor in scene.actors) > 400

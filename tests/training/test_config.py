@@ -29,14 +29,18 @@ def test_an_experiment_composes_and_its_own_values_win(name):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer.lrr=1", "optimizer.lrr: found an unknown configuration key, expected "
-                            "optimizer.lr"),
+        (
+            "optimizer.lrr=1",
+            "optimizer.lrr: found an unknown configuration key, expected optimizer.lr",
+        ),
         ("stepz=3", "stepz: found an unknown configuration key, expected steps"),
-        ("encoder=mobilenet_v3", "encoder=mobilenet_v3: found an unknown choice, expected e.g. "
-                                 "encoder=mobilenet_v"),
+        (
+            "encoder=mobilenet_v3",
+            "encoder=mobilenet_v3: found an unknown choice, expected e.g. encoder=mobilenet_v",
+        ),
         ("steps", "overrides: found"),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_key_is_one_line_with_the_nearest_known(override, message, capsys):
     with pytest.raises(UsageError) as error:
         compose_config([override])

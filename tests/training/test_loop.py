@@ -27,8 +27,13 @@ def test_a_run_leaves_weights_logs_and_configuration(tiny, tmp_path):
     folder = train(tiny("trainer.ema=0.9", "trainer.evaluate_every=2"))
 
     assert sorted(p.name for p in folder.iterdir()) == [
-        "best.pt", "config.yaml", "evaluation.csv", "last.pt", "model.safetensors", "train.csv",
-    ]  # fmt: skip
+        "best.pt",
+        "config.yaml",
+        "evaluation.csv",
+        "last.pt",
+        "model.safetensors",
+        "train.csv",
+    ]
     rows = read_log(folder / "train.csv")
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert all(row["loss"] > 0 for row in rows)
@@ -137,5 +142,7 @@ def test_the_log_of_a_crash_loses_only_the_cut_row(tmp_path):
         file.write("\n4")
 
     assert read_log(log) == [
-        {"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.4}, {"step": 3, "loss": 0.0},
-    ]  # fmt: skip
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 0.4},
+        {"step": 3, "loss": 0.0},
+    ]

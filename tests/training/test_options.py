@@ -14,9 +14,7 @@ from perception.training import checkpoint
 from perception.training.logs import read_log
 from tests.conftest import TINY
 
-ROAD = (
-    "head/boxes=none", "head/semantic=none", "data.sets.synthetic.tasks=[road]", "steps=2",
-)  # fmt: skip
+ROAD = ("head/boxes=none", "head/semantic=none", "data.sets.synthetic.tasks=[road]", "steps=2")
 
 
 @pytest.fixture
@@ -110,8 +108,11 @@ def test_two_processes_train_like_one(road, tmp_path):
     ddp = ("trainer.strategy=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
     ended = subprocess.run(
         [sys.executable, "-m", "perception", "train", *words, *ddp],
-        capture_output=True, text=True, timeout=550, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=550,
+        check=False,
+    )
     assert ended.returncode == 0, ended.stderr
     assert main(["train", *[w for w in road(*same, run="one") if w != "steps=2"]]) == 0
 

@@ -22,31 +22,32 @@ def find(src: Path, _: Settings) -> list[Item]:
     root = src if src.is_dir() else src.parent
     files = sorted(src.rglob("*.json")) if src.is_dir() else [src]
     images = {
-        path.name: path for path in sorted(root.rglob("*"), reverse=True)
+        path.name: path
+        for path in sorted(root.rglob("*"), reverse=True)
         if path.suffix.lower() in IMAGE_SUFFIXES
-    }  # fmt: skip
+    }
     items = []
     for path in files:
         try:
             places = find_frames(path)
         except RefusedError as error:
-            raise UsageError(
-                path, found=str(error), expected="BDD100K labels", do="Take the file away."
-            ) from None
+            raise UsageError(path, str(error), "BDD100K labels", "Take the file away.") from None
         items += [_item(path, place, images, root) for place in places]
     if not items:
         raise UsageError(
-            src, found="no *.json", expected="BDD100K labels and their images",
-            do="Give a folder that holds both.",
-        )  # fmt: skip
+            src, "no *.json", "BDD100K labels and their images", "Give a folder that holds both."
+        )
     return sorted(items, key=lambda item: item.file)
 
 
 def _item(path: Path, place: Place, images: dict[str, Path], root: Path) -> Item:
     name = Path(place.name.replace("\\", "/")).name
     stem = name.rsplit(".", 1)[0]
-    candidates = [name, *(f"{name}{suffix}" for suffix in IMAGE_SUFFIXES),
-                  *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES)]  # fmt: skip
+    candidates = [
+        name,
+        *(f"{name}{suffix}" for suffix in IMAGE_SUFFIXES),
+        *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES),
+    ]
     image = next((images[one] for one in candidates if one in images), None)
     file = path.relative_to(root).as_posix()
     shown = f"{file}#{place.name}" if place.start >= 0 or place.index else file

@@ -52,10 +52,15 @@ def find(src: Path, _: Settings) -> list[Item]:
     """`<part>annot/*.png` beside `<part>/`, or `*_L.png` anywhere with images beside or above."""
     labels = [p for p in sorted(src.rglob("*.png")) if p.parent.name.endswith("annot")]
     items = [
-        Item(p.relative_to(src).as_posix(), p.stem, p, src,
-             _Files(p.parent.with_name(p.parent.name.removesuffix("annot")), p.stem, False))
+        Item(
+            p.relative_to(src).as_posix(),
+            p.stem,
+            p,
+            src,
+            _Files(p.parent.with_name(p.parent.name.removesuffix("annot")), p.stem, False),
+        )
         for p in labels
-    ]  # fmt: skip
+    ]
     pictures = {p.stem: p.parent for p in sorted(src.rglob("*.png"))}
     for path in sorted(src.rglob("*_L.png")):
         stem = path.stem.removesuffix("_L")
@@ -63,9 +68,11 @@ def find(src: Path, _: Settings) -> list[Item]:
         items.append(Item(path.relative_to(src).as_posix(), stem, path, src, files))
     if not items:
         raise UsageError(
-            src, found="no *annot/*.png and no *_L.png", expected="CamVid label images",
-            do="Give the folder with train/ and trainannot/, or with the *_L.png.",
-        )  # fmt: skip
+            src,
+            "no *annot/*.png and no *_L.png",
+            "CamVid label images",
+            "Give the folder with train/ and trainannot/, or with the *_L.png.",
+        )
     return items
 
 
@@ -91,18 +98,22 @@ def _from_colours(path: Path, size: tuple[int, int]) -> tuple[Shape, ...]:
     pixels = read_raster(path)
     if pixels.ndim != 3 or pixels.shape[:2] != size or pixels.dtype != np.uint8:
         raise PerceptionError(
-            path, found=f"{pixels.shape} {pixels.dtype}", expected=f"RGB of {size[1]}x{size[0]}",
-            do="Take the label image of this very frame.",
-        )  # fmt: skip
+            path,
+            f"{pixels.shape} {pixels.dtype}",
+            f"RGB of {size[1]}x{size[0]}",
+            "Take the label image of this very frame.",
+        )
     packed = pixels[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     labels: dict[str, NDArray[np.bool_]] = {}
     for value in np.unique(packed).tolist():
         colour = (value >> 16, value >> 8 & 255, value & 255)
         if colour not in ORIGINAL:
             raise PerceptionError(
-                path, found=f"colour {colour}", expected="the 32 colours of CamVid",
-                do="Was it saved as JPEG, or resized with interpolation?",
-            )  # fmt: skip
+                path,
+                f"colour {colour}",
+                "the 32 colours of CamVid",
+                "Was it saved as JPEG, or resized with interpolation?",
+            )
         mask = packed == value
         name = ORIGINAL[colour]
         labels[name] = labels[name] | mask if name in labels else mask

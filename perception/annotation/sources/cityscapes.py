@@ -46,10 +46,11 @@ def find(src: Path, _: Settings) -> list[Item]:
             found.setdefault((path.parent, match[1], match[2]), path)
     if not found:
         raise UsageError(
-            src, found="no *_gtFine_polygons.json or *_gtFine_labelIds.png",
-            expected="gtFine/ and leftImg8bit/ of Cityscapes",
-            do="Give the folder that holds both.",
-        )  # fmt: skip
+            src,
+            "no *_gtFine_polygons.json or *_gtFine_labelIds.png",
+            "gtFine/ and leftImg8bit/ of Cityscapes",
+            "Give the folder that holds both.",
+        )
     root = src if src.is_dir() else src.parents[min(3, len(src.parents) - 1)]
     return [
         _item(parent, base, kind, path.relative_to(folder).as_posix(), root)
@@ -64,9 +65,11 @@ def _item(parent: Path, base: str, kind: str, file: str, root: Path) -> Item:
 
     parts = ["leftImg8bit" if part == kind else part for part in parent.parts]
     files = _Files(
-        existing("polygons.json"), existing("labelIds.png"), existing("instanceIds.png"),
+        existing("polygons.json"),
+        existing("labelIds.png"),
+        existing("instanceIds.png"),
         Path(*parts),
-    )  # fmt: skip
+    )
     path = files.polygons or files.ids or parent / file
     return Item(file, base, path, root, files)
 
@@ -122,8 +125,13 @@ def _polygon_shapes(objects: list[Any]) -> tuple[list[Shape], list[Problem]]:
     for members in groups.values():
         if len(members) > 1:
             for k in members:
-                shapes[k] = Shape(shapes[k].label, "polygon", shapes[k].points, group_id=number,
-                                  flags=shapes[k].flags)  # fmt: skip
+                shapes[k] = Shape(
+                    shapes[k].label,
+                    "polygon",
+                    shapes[k].points,
+                    group_id=number,
+                    flags=shapes[k].flags,
+                )
             number += 1
     return shapes, problems
 

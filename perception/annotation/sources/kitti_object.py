@@ -17,10 +17,16 @@ from perception.structures import Boxes, Frame, Shape
 
 # KITTI type → the canonical label that leads back to it
 LABELS = {
-    "Car": "car", "Van": "van", "Truck": "truck", "Pedestrian": "person",
-    "Person_sitting": "person sitting", "Cyclist": "cyclist", "Tram": "train", "Misc": "misc",
+    "Car": "car",
+    "Van": "van",
+    "Truck": "truck",
+    "Pedestrian": "person",
+    "Person_sitting": "person sitting",
+    "Cyclist": "cyclist",
+    "Tram": "train",
+    "Misc": "misc",
     "DontCare": "dontcare",
-}  # fmt: skip
+}
 
 
 def find(src: Path, _: Settings) -> list[Item]:
@@ -32,9 +38,11 @@ def find(src: Path, _: Settings) -> list[Item]:
                 for path in sorted(folder.glob("*.txt"))
             ]
     raise UsageError(
-        src, found="no training/label_2", expected="the unpacked data_object_*.zip of KITTI",
-        do="Give the folder that holds training/.",
-    )  # fmt: skip
+        src,
+        "no training/label_2",
+        "the unpacked data_object_*.zip of KITTI",
+        "Give the folder that holds training/.",
+    )
 
 
 def read(item: Item, settings: Settings) -> Sample:
@@ -54,9 +62,11 @@ def _rectangle(boxes: Boxes, row: int, line: str) -> Shape:
     label = LABELS.get(kind, kind)
     if label == kind and (known := default_table().resolve(kind)):
         label = known.meaning.name
-    described = "" if boxes.ignore[row] else describe(
-        float(boxes.truncation[row]), int(boxes.occlusion[row])
-    )  # fmt: skip
+    described = (
+        ""
+        if boxes.ignore[row]
+        else describe(float(boxes.truncation[row]), int(boxes.occlusion[row]))
+    )
     corners = np.array(boxes.xyxy[row], np.float64).reshape(2, 2)
     extra = {"kitti": " ".join(line.split())}
     return Shape(label, "rectangle", corners, description=described, extra=extra)

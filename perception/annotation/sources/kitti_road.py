@@ -25,12 +25,15 @@ def find(src: Path, _: Settings) -> list[Item]:
             found = ((path, _LABEL.fullmatch(path.name)) for path in sorted(folder.iterdir()))
             return [
                 Item(path.relative_to(src).as_posix(), f"{match[1]}_{match[2]}", path, src)
-                for path, match in found if match
-            ]  # fmt: skip
+                for path, match in found
+                if match
+            ]
     raise UsageError(
-        src, found="no training/gt_image_2", expected="the unpacked data_road.zip of KITTI",
-        do="Give the folder that holds training/.",
-    )  # fmt: skip
+        src,
+        "no training/gt_image_2",
+        "the unpacked data_road.zip of KITTI",
+        "Give the folder that holds training/.",
+    )
 
 
 def read(item: Item, settings: Settings) -> Sample:
@@ -56,10 +59,13 @@ def _differences(label: RoadLabel, lane: RoadLabel) -> list[Problem]:
     ignored = int(np.count_nonzero(lane.valid != label.valid))
     if not beside and not ignored:
         return []
-    return [Problem(
-        "lane_differs", f"{beside} lane pixels are not road, {ignored} pixels are ignored in one "
-        "image only; shapes hold one answer for both",
-    )]  # fmt: skip
+    return [
+        Problem(
+            "lane_differs",
+            f"{beside} lane pixels are not road, {ignored} pixels are ignored in one "
+            "image only; shapes hold one answer for both",
+        )
+    ]
 
 
 SOURCE = Source(find, read)

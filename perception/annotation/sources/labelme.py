@@ -88,10 +88,13 @@ def _with_mask(shape: Shape, raw: dict[str, Any], max_pixels: int) -> tuple[Shap
     boxed = (round(y2) - round(y1) + 1, round(x2) - round(x1) + 1)
     problems = []
     if boxed != mask.shape:
-        problems.append(Problem(
-            "mask_size", f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its points span "
-            f"{boxed[1]}x{boxed[0]}; the mask counts",
-        ))  # fmt: skip
+        problems.append(
+            Problem(
+                "mask_size",
+                f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its points span "
+                f"{boxed[1]}x{boxed[0]}; the mask counts",
+            )
+        )
     return replace(shape, mask=mask), problems
 
 
@@ -99,10 +102,12 @@ def _frame(item: Item, content: dict[str, Any], image: EncodedImage, shapes: lis
     flags = content.get("flags")
     flags = flags if isinstance(flags, dict) else {}
     return Frame(
-        item.stem, image, shapes=tuple(shapes),
+        item.stem,
+        image,
+        shapes=tuple(shapes),
         flags={name: value for name, value in flags.items() if isinstance(value, bool)},
         extra={"labelme": content},
-    )  # fmt: skip
+    )
 
 
 def _json_files(folder: Path) -> Iterator[Path]:

@@ -21,19 +21,40 @@ from perception.formats.problems import Problem, RefusedError
 from perception.structures import Frame, Shape
 
 COLUMNS = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
-FLAGS = {"IsOccluded": "occluded", "IsTruncated": "truncated", "IsGroupOf": "crowd",
-         "IsDepiction": "ignore"}  # fmt: skip
+FLAGS = {
+    "IsOccluded": "occluded",
+    "IsTruncated": "truncated",
+    "IsGroupOf": "crowd",
+    "IsDepiction": "ignore",
+}
 # Machine names of the road classes; others need the class description CSV beside the boxes.
 NAMES = {
-    "/m/0k4j": "car", "/m/07r04": "truck", "/m/01bjv": "bus", "/m/0h2r6": "van",
-    "/m/01g317": "person", "/m/04yx4": "person", "/m/03bt1vf": "person", "/m/05r655": "person",
-    "/m/01bl7v": "person", "/m/0199g": "bicycle", "/m/04_sv": "motorcycle", "/m/07jdr": "train",
-    "/m/015qff": "traffic light", "/m/01mqdt": "traffic sign", "/m/02pv19": "traffic sign",
+    "/m/0k4j": "car",
+    "/m/07r04": "truck",
+    "/m/01bjv": "bus",
+    "/m/0h2r6": "van",
+    "/m/01g317": "person",
+    "/m/04yx4": "person",
+    "/m/03bt1vf": "person",
+    "/m/05r655": "person",
+    "/m/01bl7v": "person",
+    "/m/0199g": "bicycle",
+    "/m/04_sv": "motorcycle",
+    "/m/07jdr": "train",
+    "/m/015qff": "traffic light",
+    "/m/01mqdt": "traffic sign",
+    "/m/02pv19": "traffic sign",
     "/m/01jfm_": "license plate",
-}  # fmt: skip
+}
 # names of the class description CSV that the label table does not know
-_ALIASES = {"man": "person", "woman": "person", "boy": "person", "girl": "person",
-            "stop sign": "traffic sign", "vehicle registration plate": "license plate"}  # fmt: skip
+_ALIASES = {
+    "man": "person",
+    "woman": "person",
+    "boy": "person",
+    "girl": "person",
+    "stop sign": "traffic sign",
+    "vehicle registration plate": "license plate",
+}
 
 
 def find(src: Path, _: Settings) -> list[Item]:
@@ -49,13 +70,16 @@ def find(src: Path, _: Settings) -> list[Item]:
             rows.setdefault((path, row["ImageID"]), []).append(row)
     if not rows:
         raise UsageError(
-            src, found="no CSV with ImageID, LabelName, XMin ...", expected="Open Images boxes",
-            do="Give a folder with the box CSV, the class CSV and the images.",
-        )  # fmt: skip
+            src,
+            "no CSV with ImageID, LabelName, XMin ...",
+            "Open Images boxes",
+            "Give a folder with the box CSV, the class CSV and the images.",
+        )
     images = {
-        path.stem: path for path in sorted(root.rglob("*"), reverse=True)
+        path.stem: path
+        for path in sorted(root.rglob("*"), reverse=True)
         if path.suffix.lower() in IMAGE_SUFFIXES
-    }  # fmt: skip
+    }
     items = []
     for (path, image), found in rows.items():
         used = {row["LabelName"]: names.get(row["LabelName"], "") for row in found}
@@ -125,9 +149,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             yield from csv.reader(file)
     except (OSError, csv.Error) as error:
-        raise UsageError(
-            path, found=str(error), expected="a CSV file", do="Take the file away."
-        ) from None
+        raise UsageError(path, str(error), "a CSV file", "Take the file away.") from None
 
 
 SOURCE = Source(find, read)

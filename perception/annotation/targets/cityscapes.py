@@ -105,10 +105,11 @@ def rasters(objects: list[CityObject], size: tuple[int, int]) -> dict[str, NDArr
     colors = np.array([(*c.color[::-1], 255) for c in classes], np.uint8)
     bgra = np.take(np.ascontiguousarray(colors).view(np.uint32)[:, 0], canvas)
     return {
-        "labelIds": np.take(ids, canvas), "labelTrainIds": np.take(train_ids, canvas),
+        "labelIds": np.take(ids, canvas),
+        "labelTrainIds": np.take(train_ids, canvas),
         "instanceIds": np.take(instance_ids, canvas),
         "color": bgra.view(np.uint8).reshape(*size, 4),
-    }  # fmt: skip
+    }
 
 
 def polygons_file(objects: list[CityObject], size: tuple[int, int]) -> tuple[bytes, list[Problem]]:
@@ -126,10 +127,13 @@ def polygons_file(objects: list[CityObject], size: tuple[int, int]) -> tuple[byt
     split = len(owners) - len(set(owners))
     problems = []
     if split:
-        problems.append(Problem(
-            "group_instances", "an instance is made of several polygons: instanceIds.png has its "
-            "one id, redrawing the polygons file would give each its own",
-        ))  # fmt: skip
+        problems.append(
+            Problem(
+                "group_instances",
+                "an instance is made of several polygons: instanceIds.png has its "
+                "one id, redrawing the polygons file would give each its own",
+            )
+        )
     content = {"imgHeight": size[0], "imgWidth": size[1], "objects": records}
     return json.dumps(content).encode("ascii") + b"\n", problems
 
@@ -155,7 +159,9 @@ def _kept(stem: str) -> str | None:
 
 
 TARGET = Target(
-    folders=("gtFine", "leftImg8bit"), kept=_kept,
+    folders=("gtFine", "leftImg8bit"),
+    kept=_kept,
     numbered=lambda number, settings: f"{settings.city}_000000_{number:06d}",
-    write=_write, options=frozenset({"city", "split"}),
-)  # fmt: skip
+    write=_write,
+    options=frozenset({"city", "split"}),
+)

@@ -32,15 +32,17 @@ def thing_objects(scene: Scene) -> tuple[list[list[Drawn]], list[Problem]]:
         if not is_thing(item.meaning):
             regions += 1
         elif shape_box(item.shape) is None:
-            problems.append(Problem(
-                "no_box", f"{item.meaning.name} drawn as {item.shape.type}", item.index
-            ))  # fmt: skip
+            problems.append(
+                Problem("no_box", f"{item.meaning.name} drawn as {item.shape.type}", item.index)
+            )
         else:
             objects.setdefault(item.identity, []).append(item)
     if regions:
-        problems.append(Problem(
-            "ignore_not_written", f"{regions} ignored regions: the format has no class for them"
-        ))  # fmt: skip
+        problems.append(
+            Problem(
+                "ignore_not_written", f"{regions} ignored regions: the format has no class for them"
+            )
+        )
     return list(objects.values()), problems
 
 
@@ -68,9 +70,12 @@ def _annotation(shapes: list[Drawn], size: tuple[int, int], settings: Settings) 
             segmentation = [item.shape.points.ravel().tolist() for item in shapes]
     category = settings.table.things.index(shapes[0].meaning.name) + 1
     return {
-        "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "area": area,
-        "iscrowd": int(crowd), "segmentation": segmentation,
-    }  # fmt: skip
+        "category_id": category,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": area,
+        "iscrowd": int(crowd),
+        "segmentation": segmentation,
+    }
 
 
 def _write(frame: Frame, scene: Scene, name: str, _: str, settings: Settings) -> Written:
@@ -87,7 +92,7 @@ def _finish(parts: Sequence[tuple[str, Any]], settings: Settings) -> Mapping[str
     for number, (name, (size, found)) in enumerate(parts, 1):
         images.append(
             {"id": number, "file_name": f"{name}.png", "width": size[1], "height": size[0]}
-        )  # fmt: skip
+        )
         for one in found:
             annotations.append({"id": len(annotations) + 1, "image_id": number} | one)
     categories = [
@@ -98,7 +103,10 @@ def _finish(parts: Sequence[tuple[str, Any]], settings: Settings) -> Mapping[str
 
 
 TARGET = Target(
-    folders=("images", "annotations.json"), kept=lambda stem: stem,
-    numbered=lambda number, _: f"{number:06d}", write=_write,
-    matters=lambda meaning: is_thing(meaning) or meaning.kitti == "DontCare", finish=_finish,
-)  # fmt: skip
+    folders=("images", "annotations.json"),
+    kept=lambda stem: stem,
+    numbered=lambda number, _: f"{number:06d}",
+    write=_write,
+    matters=lambda meaning: is_thing(meaning) or meaning.kitti == "DontCare",
+    finish=_finish,
+)

@@ -53,10 +53,13 @@ def box_objects(scene: Scene) -> tuple[list[BoxObject], list[Problem]]:
             continue
         box = shape_box(item.shape)
         if box is None:
-            problems.append(Problem(
-                "no_box", f"{item.meaning.name} drawn as {item.shape.type}; draw a rectangle",
-                item.index,
-            ))  # fmt: skip
+            problems.append(
+                Problem(
+                    "no_box",
+                    f"{item.meaning.name} drawn as {item.shape.type}; draw a rectangle",
+                    item.index,
+                )
+            )
         elif not _has_area(clip(box, scene.size)):
             problems.append(Problem("degenerate", "box without width or height", item.index))
         else:
@@ -78,9 +81,11 @@ def shape_box(shape: Shape) -> Box | None:
         if not len(rows):
             return None
         return (
-            float(x + columns[0]), float(y + rows[0]),
-            float(x + columns[-1] + 1), float(y + rows[-1] + 1),
-        )  # fmt: skip
+            float(x + columns[0]),
+            float(y + rows[0]),
+            float(x + columns[-1] + 1),
+            float(y + rows[-1] + 1),
+        )
     (x1, y1), (x2, y2) = shape.points.min(0).tolist(), shape.points.max(0).tolist()
     return x1, y1, x2, y2
 
@@ -178,6 +183,7 @@ TARGET = Target(
     folders=("training",),
     kept=lambda stem: stem if _NAME.fullmatch(stem) else None,
     numbered=lambda number, _: f"{number:06d}",
-    write=_write, matters=lambda meaning: meaning.kitti is not None,
+    write=_write,
+    matters=lambda meaning: meaning.kitti is not None,
     options=frozenset({"calibration"}),
-)  # fmt: skip
+)

@@ -48,9 +48,12 @@ def _write(frame: Frame, scene: Scene, name: str, stem: str, settings: Settings)
     if label.lane is not None and category == "um":
         outputs[f"{folder}/um_lane_{number}.png"] = encode_png(colours(label.lane, label.valid))
     elif label.lane is not None:
-        problems.append(Problem(
-            "lane_not_written", f"lane shapes in a frame of category {category}; only um has lanes"
-        ))  # fmt: skip
+        problems.append(
+            Problem(
+                "lane_not_written",
+                f"lane shapes in a frame of category {category}; only um has lanes",
+            )
+        )
     if scene.shapes_in_file and not {item.painted.road for item in scene.drawn} & {"road", "lane"}:
         problems.append(Problem("no_road", "no shape is road or lane: the frame is all non-road"))
     more, missing = calibration_output(name, stem, settings)
@@ -61,5 +64,7 @@ TARGET = Target(
     folders=("training",),
     kept=lambda stem: stem if _NAME.fullmatch(stem) else None,
     numbered=lambda number, settings: f"{settings.category}_{number:06d}",
-    write=_write, rasters=True, options=frozenset({"category", "calibration"}),
-)  # fmt: skip
+    write=_write,
+    rasters=True,
+    options=frozenset({"category", "calibration"}),
+)

@@ -21,6 +21,9 @@ def _write(frame: Frame, _: Scene, name: str, __: str, ___: Settings) -> Written
 
 
 TARGET = Target(
-    folders=("",), kept=lambda stem: stem, numbered=lambda number, _: f"{number:06d}",
-    write=_write, drawn=False,
-)  # fmt: skip
+    folders=("",),
+    kept=lambda stem: stem,
+    numbered=lambda number, _: f"{number:06d}",
+    write=_write,
+    drawn=False,
+)

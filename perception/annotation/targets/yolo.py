@@ -31,10 +31,13 @@ def _write(frame: Frame, scene: Scene, name: str, _: str, settings: Settings) ->
     lines = []
     for shapes in objects:
         if any(item.crowd or item.ignore for item in shapes):
-            problems.append(Problem(
-                "ignore_not_written", f"a crowd or ignored {shapes[0].meaning.name} is left out",
-                shapes[0].index,
-            ))  # fmt: skip
+            problems.append(
+                Problem(
+                    "ignore_not_written",
+                    f"a crowd or ignored {shapes[0].meaning.name} is left out",
+                    shapes[0].index,
+                )
+            )
         else:
             lines.append(_line(shapes, scene.size, settings))
     assert isinstance(frame.image, EncodedImage)
@@ -54,7 +57,10 @@ def _finish(_: Sequence[tuple[str, Any]], settings: Settings) -> Mapping[str, by
 
 
 TARGET = Target(
-    folders=("images", "labels"), kept=lambda stem: stem,
-    numbered=lambda number, _: f"{number:06d}", write=_write,
-    matters=lambda meaning: is_thing(meaning) or meaning.kitti == "DontCare", finish=_finish,
-)  # fmt: skip
+    folders=("images", "labels"),
+    kept=lambda stem: stem,
+    numbered=lambda number, _: f"{number:06d}",
+    write=_write,
+    matters=lambda meaning: is_thing(meaning) or meaning.kitti == "DontCare",
+    finish=_finish,
+)

@@ -77,8 +77,9 @@ class MaskEvaluator:
         total = np.sum(tables, axis=0) if tables else np.zeros((self.classes,) * 2, np.int64)
         return MaskSetScores(
             _weighted_mean([(self._scores(np.sum(b, axis=0)), len(b)) for b in batches]),
-            self._scores(total), total,
-        )  # fmt: skip
+            self._scores(total),
+            total,
+        )
 
     def _scores(self, table: NDArray[np.int64]) -> MaskScores:
         hit = table.diagonal().astype(np.float64)
@@ -111,7 +112,9 @@ def _weighted_mean(scores: Sequence[tuple[MaskScores, int]]) -> MaskScores:
     images = sum(n for _, n in scores)
     if not images:
         return MaskScores(math.nan, math.nan, math.nan, math.nan)
-    return MaskScores(*(
-        sum(getattr(one, name) * n for one, n in scores) / images
-        for name in MaskScores.__dataclass_fields__
-    ))  # fmt: skip
+    return MaskScores(
+        *(
+            sum(getattr(one, name) * n for one, n in scores) / images
+            for name in MaskScores.__dataclass_fields__
+        )
+    )

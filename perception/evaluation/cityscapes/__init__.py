@@ -11,6 +11,16 @@ from perception.evaluation.cityscapes.pixel import PixelEvaluator, PixelScores
 from perception.evaluation.cityscapes.protocol import INSTANCE, PANOPTIC, PIXEL
 
 __all__ = [
-    "INSTANCE", "PANOPTIC", "PIXEL", "Category", "InstanceEvaluator", "InstanceScores", "Mask",
-    "PanopticEvaluator", "PanopticScores", "PixelEvaluator", "PixelScores", "Segment",
-]  # fmt: skip
+    "INSTANCE",
+    "PANOPTIC",
+    "PIXEL",
+    "Category",
+    "InstanceEvaluator",
+    "InstanceScores",
+    "Mask",
+    "PanopticEvaluator",
+    "PanopticScores",
+    "PixelEvaluator",
+    "PixelScores",
+    "Segment",
+]

@@ -108,8 +108,11 @@ def _match_image(
     record = {}
     for label, name in scored_instances(scheme).items():
         own = {i: n for i, n in sizes.items() if (i if i < 1000 else i // 1000) == label}
-        found = [_intersect(mask, instances, own, ignored) for mask in predicted
-                 if mask.label == label and mask.pixels.any()]  # fmt: skip
+        found = [
+            _intersect(mask, instances, own, ignored)
+            for mask in predicted
+            if mask.label == label and mask.pixels.any()
+        ]
         if own or found:
             record[name] = _match_class(own, found)
     return record
@@ -121,9 +124,11 @@ def _intersect(
     ids, counts = np.unique(instances[mask.pixels], return_counts=True)
     under = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     return _Prediction(
-        mask.score, sum(under.values()), {i: n for i, n in under.items() if i in own},
+        mask.score,
+        sum(under.values()),
+        {i: n for i, n in under.items() if i in own},
         sum(n for i, n in under.items() if i in ignored),
-    )  # fmt: skip
+    )
 
 
 def _match_class(own: Mapping[int, int], predicted: Sequence[_Prediction]) -> Matches:
@@ -170,14 +175,16 @@ def _class_ap(matches: Sequence[Matches]) -> NDArray[np.float64]:
     """(10,) AP of one class; NaN where no instance is asked for, 0 where nothing was predicted."""
     if not any(m.asked for m in matches):
         return np.full(len(OVERLAPS), np.nan)
-    return np.array([
-        _average_precision(
-            np.array([s for m in matches for s in m.true[k]]),
-            np.array([s for m in matches for s in m.false[k]]),
-            sum(m.missed[k] for m in matches),
-        )
-        for k in range(len(OVERLAPS))
-    ])  # fmt: skip
+    return np.array(
+        [
+            _average_precision(
+                np.array([s for m in matches for s in m.true[k]]),
+                np.array([s for m in matches for s in m.false[k]]),
+                sum(m.missed[k] for m in matches),
+            )
+            for k in range(len(OVERLAPS))
+        ]
+    )
 
 
 def _average_precision(true: NDArray[np.float64], false: NDArray[np.float64], missed: int) -> float:

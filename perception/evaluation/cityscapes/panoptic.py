@@ -84,8 +84,10 @@ class PanopticEvaluator:
 
     def merge(self, other: PanopticEvaluator) -> PanopticEvaluator:
         """Both parts together."""
-        matched = {c: self.matched.get(c, ()) + other.matched.get(c, ())
-                   for c in {**self.matched, **other.matched}}  # fmt: skip
+        matched = {
+            c: self.matched.get(c, ()) + other.matched.get(c, ())
+            for c in {**self.matched, **other.matched}
+        }
         counts = {}
         for c in {**self.counts, **other.counts}:
             (a, b), (d, e) = self.counts.get(c, (0, 0)), other.counts.get(c, (0, 0))
@@ -101,10 +103,15 @@ class PanopticEvaluator:
             per_category[c.id] = _quality(overlaps, wrong, missed)
             present[c.id] = bool(len(overlaps) + wrong + missed)
         groups = {
-            name: _mean([per_category[c.id] for c in self.categories
-                         if present[c.id] and (name == "All" or c.thing == (name == "Things"))])
+            name: _mean(
+                [
+                    per_category[c.id]
+                    for c in self.categories
+                    if present[c.id] and (name == "All" or c.thing == (name == "Things"))
+                ]
+            )
             for name in ("All", "Things", "Stuff")
-        }  # fmt: skip
+        }
         return PanopticScores(groups, per_category)
 
 

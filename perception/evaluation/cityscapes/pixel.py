@@ -32,8 +32,10 @@ class PixelScores:
     @property
     def means(self) -> dict[str, float]:
         """Mean of each over the entries that are not NaN."""
-        return {f"mean_{name}": nan_mean(np.array(list(values.values())))
-                for name, values in vars(self).items()}  # fmt: skip
+        return {
+            f"mean_{name}": nan_mean(np.array(list(values.values())))
+            for name, values in vars(self).items()
+        }
 
 
 @dataclass(frozen=True)
@@ -73,20 +75,26 @@ class PixelEvaluator:
         table = tally(codes, lengths, 1 << 16).reshape(256, 256)
         check_ids("predicted", table.sum(0), CLASSES)
         check_ids("target", table.sum(1), CLASSES)
-        rows = np.zeros((0, 4), np.int64) if flat is None else _instance_rows(
-            self.scheme, flat[starts], codes, lengths
-        )  # fmt: skip
+        rows = (
+            np.zeros((0, 4), np.int64)
+            if flat is None
+            else _instance_rows(self.scheme, flat[starts], codes, lengths)
+        )
         return replace(
-            self, table=self.table + table[:CLASSES, :CLASSES],
-            instances=np.concatenate([self.instances, rows]), images=self.images + 1,
-        )  # fmt: skip
+            self,
+            table=self.table + table[:CLASSES, :CLASSES],
+            instances=np.concatenate([self.instances, rows]),
+            images=self.images + 1,
+        )
 
     def merge(self, other: PixelEvaluator) -> PixelEvaluator:
         """Both parts together, in any order and grouping."""
         return replace(
-            self, table=self.table + other.table, images=self.images + other.images,
+            self,
+            table=self.table + other.table,
+            images=self.images + other.images,
             instances=np.concatenate([self.instances, other.instances]),
-        )  # fmt: skip
+        )
 
     def compute(self) -> PixelScores:
         """The scores; without instance images iIoU has no hits (0 or NaN)."""
@@ -98,9 +106,10 @@ class PixelEvaluator:
         hits, misses = self._weighted(column=2)
         class_iiou = {
             c.name: self._ratio(hits[c.id], misses[c.id], self._wrong([c.id], kept, [c.id]))
-            if c.has_instances and not c.ignore else math.nan
+            if c.has_instances and not c.ignore
+            else math.nan
             for c in rows
-        }  # fmt: skip
+        }
         hits, misses = self._weighted(column=3)
         category_iou, category_iiou = {}, {}
         for name in dict.fromkeys(c.category for c in rows):
@@ -110,11 +119,13 @@ class PixelEvaluator:
             category_iiou[name] = math.nan
             if all(c.has_instances for c in members):
                 category_iiou[name] = self._ratio(
-                    math.fsum(hits[i] for i in ids), math.fsum(misses[i] for i in ids),
+                    math.fsum(hits[i] for i in ids),
+                    math.fsum(misses[i] for i in ids),
                     self._wrong(ids, kept, ids),
-                )  # fmt: skip
-        return PixelScores({c.name: float(iou[c.id]) for c in rows}, class_iiou, category_iou,
-                           category_iiou)  # fmt: skip
+                )
+        return PixelScores(
+            {c.name: float(iou[c.id]) for c in rows}, class_iiou, category_iou, category_iiou
+        )
 
     def _category_iou(self, ids: list[int], kept: NDArray[np.bool_]) -> float:
         scored = [i for i in ids if kept[i]]
@@ -132,8 +143,11 @@ class PixelEvaluator:
     def _weighted(self, column: int) -> tuple[list[float], list[float]]:
         """Weighted hit and missed pixels by class id; exact sums, so order does not matter."""
         hits, misses = [0.0] * CLASSES, [0.0] * CLASSES
-        average = {self.scheme.by_name[n].id: size for n, size in AVERAGE_SIZE.items()
-                   if n in self.scheme.by_name}  # fmt: skip
+        average = {
+            self.scheme.by_name[n].id: size
+            for n, size in AVERAGE_SIZE.items()
+            if n in self.scheme.by_name
+        }
         for label in np.unique(self.instances[:, 0]).tolist():
             rows = self.instances[self.instances[:, 0] == label]
             weight = average[label] / rows[:, 1]

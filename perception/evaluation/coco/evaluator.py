@@ -21,10 +21,15 @@ SIZES: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 MOST_DETECTIONS = 100  # per image and class, the best ones
 COCO_BBOX = Protocol(
-    "coco/bbox", 1,
-    {"thresholds": "0.50:0.95", "recall_points": 101, "most_detections": MOST_DETECTIONS,
-     "sizes": {name: list(limits) for name, limits in SIZES.items()}},
-)  # fmt: skip
+    "coco/bbox",
+    1,
+    {
+        "thresholds": "0.50:0.95",
+        "recall_points": 101,
+        "most_detections": MOST_DETECTIONS,
+        "sizes": {name: list(limits) for name, limits in SIZES.items()},
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,11 @@ class CocoEvaluator:
         """
         if not (np.isfinite(predicted.score).all() and np.isfinite(predicted.xyxy).all()):
             raise PerceptionError(
-                f"image {key}: predicted boxes", found="NaN or infinite values",
-                expected="finite numbers", do="Look at the model that made them.",
-            )  # fmt: skip
+                f"image {key}: predicted boxes",
+                "NaN or infinite values",
+                "finite numbers",
+                "Look at the model that made them.",
+            )
         return replace(self, records=(*self.records, CocoRecord(key, predicted, target)))
 
     def merge(self, other: CocoEvaluator) -> CocoEvaluator:
@@ -95,21 +102,22 @@ class CocoEvaluator:
         """
         records = sorted(self.records, key=lambda record: record.key)
         if not records:
-            raise PerceptionError(
-                COCO_BBOX.name, found="no image", expected="at least one", do="Check the paths."
-            )
+            raise PerceptionError(COCO_BBOX.name, "no image", "at least one", "Check the paths.")
         for record, following in pairwise(records):
             if record.key == following.key:
                 raise PerceptionError(
-                    f"image {record.key}", found="the image twice", expected="every image once",
-                    do="Score each image once.",
-                )  # fmt: skip
+                    f"image {record.key}",
+                    "the image twice",
+                    "every image once",
+                    "Score each image once.",
+                )
         table = _Table.of(records, self.classes)
         found = {size: table.of_size(limits, len(self.classes)) for size, limits in SIZES.items()}
         return CocoScores(
-            self.classes, {size: one[0] for size, one in found.items()},
+            self.classes,
+            {size: one[0] for size, one in found.items()},
             {size: one[1] for size, one in found.items()},
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -146,9 +154,17 @@ class _Table:
         near = overlap >= THRESHOLDS[0]
         number = len(classes)
         return cls(
-            target_group % number, _area(target.xyxy), target.ignore, group % number, group,
-            predicted.score, _area(predicted.xyxy), picker[near], choice[near], overlap[near],
-        )  # fmt: skip
+            target_group % number,
+            _area(target.xyxy),
+            target.ignore,
+            group % number,
+            group,
+            predicted.score,
+            _area(predicted.xyxy),
+            picker[near],
+            choice[near],
+            overlap[near],
+        )
 
     def of_size(self, limits: tuple[float, float], classes: int) -> tuple[Float, Rows]:
         """(classes, thresholds) mean precision and (classes,) objects of one range of sizes."""

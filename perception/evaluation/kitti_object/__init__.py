@@ -22,7 +22,20 @@ from perception.evaluation.kitti_object.protocol import (
 from perception.evaluation.kitti_object.scene import Scene
 
 __all__ = [
-    "KITTIBOX_2015", "KITTI_2019", "METRICS", "PRCLIBO_2017", "PROTOCOLS", "Curve", "FrameRecord",
-    "FrameRow", "FrameTable", "KittiObjectEvaluator", "ObjectClass", "ObjectRules", "ObjectScores",
-    "Scene", "evaluate", "find_rules",
-]  # fmt: skip
+    "KITTIBOX_2015",
+    "KITTI_2019",
+    "METRICS",
+    "PRCLIBO_2017",
+    "PROTOCOLS",
+    "Curve",
+    "FrameRecord",
+    "FrameRow",
+    "FrameTable",
+    "KittiObjectEvaluator",
+    "ObjectClass",
+    "ObjectRules",
+    "ObjectScores",
+    "Scene",
+    "evaluate",
+    "find_rules",
+]

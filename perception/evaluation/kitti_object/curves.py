@@ -73,10 +73,17 @@ def make_curve(
     else:  # half to even on the decimal text, as C prints it
         own = _means(np.array([float(f"{value:.{rules.decimals}f}") for value in slots]))
     return Curve(
-        precision=slots, ap=own[rules.recall_rule], ap_r40=means["R40"], ap_r11=means["R11"],
-        ap_r41=means["R41"], objects=objects, thresholds=thresholds,
-        tp=tally.tp, fp=tally.fp, fn=tally.fn,
-    )  # fmt: skip
+        precision=slots,
+        ap=own[rules.recall_rule],
+        ap_r40=means["R40"],
+        ap_r11=means["R11"],
+        ap_r41=means["R41"],
+        objects=objects,
+        thresholds=thresholds,
+        tp=tally.tp,
+        fp=tally.fp,
+        fn=tally.fn,
+    )
 
 
 def _means(slots: Float) -> dict[str, float]:

@@ -110,10 +110,11 @@ class KittiObjectEvaluator:
             kind = wanted if isinstance(wanted, ObjectClass) else known.get(wanted.lower())
             if kind is None:
                 raise PerceptionError(
-                    f"class {wanted}", found="no overlap limit for it",
-                    expected=f"one of {', '.join(known)}, or an ObjectClass",
-                    do='Give its rules, ObjectClass("truck", overlap=0.7).',
-                )  # fmt: skip
+                    f"class {wanted}",
+                    "no overlap limit for it",
+                    f"one of {', '.join(known)}, or an ObjectClass",
+                    'Give its rules, ObjectClass("truck", overlap=0.7).',
+                )
             chosen.append(kind)
         metrics = tuple(m for m in rules.metrics if m in self.metrics)
         return replace(rules, classes=tuple(chosen), metrics=metrics)
@@ -152,15 +153,19 @@ class KittiObjectEvaluator:
         records = sorted(self.records, key=lambda record: record.key)
         if not records:
             raise PerceptionError(
-                self.rules.name, found="no frame", expected="at least one",
-                do="Check the folders and the list of frames.",
-            )  # fmt: skip
+                self.rules.name,
+                "no frame",
+                "at least one",
+                "Check the folders and the list of frames.",
+            )
         for record, following in pairwise(records):
             if record.key == following.key:
                 raise PerceptionError(
-                    f"frame {record.key}", found="the frame twice", expected="every frame once",
-                    do="Score each frame once.",
-                )  # fmt: skip
+                    f"frame {record.key}",
+                    "the frame twice",
+                    "every frame once",
+                    "Score each frame once.",
+                )
         first = records[0]
         if isinstance(first, FrameRow):
             keys = tuple(record.key for record in records)
@@ -234,6 +239,5 @@ def _ranges(counts: NDArray[np.int64]) -> list[slice]:
 def _require_finite(where: str, values: Float) -> None:
     if not np.isfinite(values).all():
         raise PerceptionError(
-            where, found="NaN or infinite values", expected="finite numbers",
-            do="Look at where they come from.",
-        )  # fmt: skip
+            where, "NaN or infinite values", "finite numbers", "Look at where they come from."
+        )

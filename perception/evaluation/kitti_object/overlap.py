@@ -88,9 +88,11 @@ def ground_intersection(first: Solid, second: Solid) -> Float:
     near = (first.area > 0) & (second.area > 0) & (4 * (offset**2).sum(1) < reach**2)
     shared = np.zeros(len(near))
     shared[near] = _clipped_area(
-        side1[near], side2[near], _turned(offset[near], -second.angle[near]),
+        side1[near],
+        side2[near],
+        _turned(offset[near], -second.angle[near]),
         first.angle[near] - second.angle[near],
-    )  # fmt: skip
+    )
     return shared
 
 

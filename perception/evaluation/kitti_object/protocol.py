@@ -78,21 +78,50 @@ MODERATE = Difficulty("moderate", 25, 1, 0.30)
 HARD = Difficulty("hard", 25, 2, 0.50)
 
 KITTI_2019 = ObjectRules(
-    "kitti_2019", 1, "R40", limit_height_counts=False, short_detections=True, left_edge=True,
-    frames="labels", last_frame=None, own_files="", decimals=None, metrics=METRICS,
-    classes=(CAR, PEDESTRIAN, CYCLIST), difficulties=(EASY, MODERATE, HARD),
-)  # fmt: skip
+    "kitti_2019",
+    1,
+    "R40",
+    limit_height_counts=False,
+    short_detections=True,
+    left_edge=True,
+    frames="labels",
+    last_frame=None,
+    own_files="",
+    decimals=None,
+    metrics=METRICS,
+    classes=(CAR, PEDESTRIAN, CYCLIST),
+    difficulties=(EASY, MODERATE, HARD),
+)
 PRCLIBO_2017 = ObjectRules(
-    "prclibo_2017", 1, "R11", limit_height_counts=True, short_detections=True, left_edge=True,
-    frames="results", last_frame=None, own_files="", decimals=None, metrics=METRICS,
-    classes=(CAR, PEDESTRIAN, CYCLIST), difficulties=(EASY, MODERATE, HARD),
-)  # fmt: skip
+    "prclibo_2017",
+    1,
+    "R11",
+    limit_height_counts=True,
+    short_detections=True,
+    left_edge=True,
+    frames="results",
+    last_frame=None,
+    own_files="",
+    decimals=None,
+    metrics=METRICS,
+    classes=(CAR, PEDESTRIAN, CYCLIST),
+    difficulties=(EASY, MODERATE, HARD),
+)
 KITTIBOX_2015 = ObjectRules(
-    "kittibox_2015", 1, "R41", limit_height_counts=True, short_detections=False, left_edge=False,
-    frames="results", last_frame=7517, own_files=r"stats_.*\.txt", decimals=6, metrics=("image",),
+    "kittibox_2015",
+    1,
+    "R41",
+    limit_height_counts=True,
+    short_detections=False,
+    left_edge=False,
+    frames="results",
+    last_frame=7517,
+    own_files=r"stats_.*\.txt",
+    decimals=6,
+    metrics=("image",),
     classes=(ObjectClass("car", 0.7, ("van",), always=True), PEDESTRIAN, CYCLIST),
     difficulties=(EASY, MODERATE, HARD),
-)  # fmt: skip
+)
 PROTOCOLS = {rules.name: rules for rules in (KITTI_2019, PRCLIBO_2017, KITTIBOX_2015)}
 
 
@@ -101,7 +130,9 @@ def find_rules(name: str) -> ObjectRules:
     found = PROTOCOLS.get(name.removeprefix("kitti_object/"))
     if found is None:
         raise PerceptionError(
-            f"protocol {name}", found="no such protocol", expected=f"one of {', '.join(PROTOCOLS)}",
-            do="README.md of perception/evaluation/kitti_object tells them apart.",
-        )  # fmt: skip
+            f"protocol {name}",
+            "no such protocol",
+            f"one of {', '.join(PROTOCOLS)}",
+            "README.md of perception/evaluation/kitti_object tells them apart.",
+        )
     return found

@@ -35,9 +35,11 @@ class Verdicts:
 def judge(scene: Scene, rules: ObjectRules) -> Verdicts:
     """Verdicts at the score where each class has its best F1 over all frames."""
     hardest = replace(
-        rules, metrics=("image",), difficulties=rules.difficulties[-1:],
+        rules,
+        metrics=("image",),
+        difficulties=rules.difficulties[-1:],
         classes=tuple(replace(kind, always=True) for kind in rules.classes),
-    )  # fmt: skip
+    )
     target = np.full(len(scene.target), int(Verdict.NEUTRAL))
     predicted = np.full(len(scene.predicted), int(Verdict.NEUTRAL))
     thresholds = {}

@@ -61,10 +61,11 @@ class FrameSteps:
             return np.concatenate([[0], np.cumsum(steps * weight)])[last]
 
         return Tally(
-            tp=total(self.tp), fp=total(self.fp),
+            tp=total(self.tp),
+            fp=total(self.fp),
             fn=int(self.objects @ weights) - total(self.found),
             similarity=total(self.similarity),
-        )  # fmt: skip
+        )
 
     def curves(self, weights: Rows, rules: ObjectRules) -> WeightedCurves:
         """The curves of weighted frames."""
@@ -82,8 +83,9 @@ class FrameSteps:
         thresholds = np.unique(self.score)
         counts = self.tally(thresholds, np.ones_like(self.objects))
         wrong = counts.fp + counts.fn
-        f1 = np.divide(2 * counts.tp, 2 * counts.tp + wrong, out=np.zeros(len(wrong)),
-                       where=counts.tp > 0)  # fmt: skip
+        f1 = np.divide(
+            2 * counts.tp, 2 * counts.tp + wrong, out=np.zeros(len(wrong)), where=counts.tp > 0
+        )
         return float(thresholds[f1.argmax()]) if f1.any() else np.inf
 
 
@@ -110,9 +112,10 @@ def frame_steps(scene: Scene, task: Task, rules: ObjectRules) -> FrameSteps:
     order = np.argsort(-score[collected.predicted], kind="stable")
     return FrameSteps(
         np.bincount(frame[marks.valid], minlength=frames),
-        score[collected.predicted][order], frame[collected.target][order],
+        score[collected.predicted][order],
+        frame[collected.target][order],
         *(column[falling] for column in columns),
-    )  # fmt: skip
+    )
 
 
 def _own_thresholds(pairs: Pairs, frame: Rows, score: Float, frames: int) -> Float:
@@ -147,9 +150,13 @@ def _growth(
 
     finite = np.isfinite(thresholds)
     return (
-        thresholds[finite], np.nonzero(finite)[0], growth(true), -growth(counted),
-        growth(marks.valid[pairs.target]), growth(true, scene.similarity(pairs)),
-    )  # fmt: skip
+        thresholds[finite],
+        np.nonzero(finite)[0],
+        growth(true),
+        -growth(counted),
+        growth(marks.valid[pairs.target]),
+        growth(true, scene.similarity(pairs)),
+    )
 
 
 def all_steps(scene: Scene, rules: ObjectRules) -> dict[tuple[str, str, str], FrameSteps]:

@@ -5,6 +5,12 @@ from perception.evaluation.kitti_road.evaluator import RoadEvaluator
 from perception.evaluation.kitti_road.protocol import BEV, KITTISEG_RAW, PERSPECTIVE
 
 __all__ = [
-    "BEV", "KITTISEG_RAW", "PERSPECTIVE", "RoadCounts", "RoadCurve", "RoadEvaluator", "RoadScores",
+    "BEV",
+    "KITTISEG_RAW",
+    "PERSPECTIVE",
+    "RoadCounts",
+    "RoadCurve",
+    "RoadEvaluator",
+    "RoadScores",
     "quantize",
-]  # fmt: skip
+]

@@ -72,10 +72,7 @@ class RoadCounts:
         return cls(np.zeros((2, 256), np.int64))
 
     def update(
-        self,
-        confidence: NDArray[np.uint8],
-        road: NDArray[np.bool_],
-        valid: NDArray[np.bool_],
+        self, confidence: NDArray[np.uint8], road: NDArray[np.bool_], valid: NDArray[np.bool_]
     ) -> RoadCounts:
         """These counts plus one image; all of one shape, usually (H, W); pixels that are not
         `valid` do not count.
@@ -127,12 +124,23 @@ def scores_of(road: NDArray[np.int64], background: NDArray[np.int64], images: in
     tp, fp, fn = (int(n[best]) for n in (true_positives, false_positives, false_negatives))
     tn = negatives - fp
     return RoadScores(
-        max_f1=float(f1[best]), ap=ap, precision=_ratio(tp, tp + fp), recall=_ratio(tp, tp + fn),
-        fpr=_ratio(fp, fp + tn), fnr=_ratio(fn, tp + fn),
-        accuracy=_ratio(tp + tn, positives + negatives), tnr=_ratio(tn, negatives),
-        best_threshold=float(THRESHOLDS[best]), best_index=best, tp=tp, fp=fp, fn=fn, tn=tn,
-        images=images, curve=RoadCurve(precision, recall, f1),
-    )  # fmt: skip
+        max_f1=float(f1[best]),
+        ap=ap,
+        precision=_ratio(tp, tp + fp),
+        recall=_ratio(tp, tp + fn),
+        fpr=_ratio(fp, fp + tn),
+        fnr=_ratio(fn, tp + fn),
+        accuracy=_ratio(tp + tn, positives + negatives),
+        tnr=_ratio(tn, negatives),
+        best_threshold=float(THRESHOLDS[best]),
+        best_index=best,
+        tp=tp,
+        fp=fp,
+        fn=fn,
+        tn=tn,
+        images=images,
+        curve=RoadCurve(precision, recall, f1),
+    )
 
 
 # ---------------------------------------------------------------------------- helpers
@@ -175,6 +183,13 @@ def _undefined(negatives: int, images: int) -> RoadScores:
         ("max_f1", "ap", "precision", "recall", "fpr", "fnr", "accuracy", "tnr"), math.nan
     )
     return RoadScores(
-        **values, best_threshold=math.nan, best_index=0, tp=0, fp=negatives, fn=0, tn=0,
-        images=images, curve=RoadCurve(nan, nan, nan),
-    )  # fmt: skip
+        **values,
+        best_threshold=math.nan,
+        best_index=0,
+        tp=0,
+        fp=negatives,
+        fn=0,
+        tn=0,
+        images=images,
+        curve=RoadCurve(nan, nan, nan),
+    )

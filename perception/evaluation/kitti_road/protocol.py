@@ -20,10 +20,12 @@ SUBMISSION_FRAMES = {"um_road": 96, "um_lane": 96, "umm_road": 94, "uu_road": 10
 _COMMON = {"thresholds": 256, "recall_points": 11, "pooling": "counts per category"}
 PERSPECTIVE = Protocol("kitti_road/perspective", 1, {**_COMMON, "space": "perspective"})
 BEV = Protocol(
-    "kitti_road/bev", 1,
+    "kitti_road/bev",
+    1,
     {**_COMMON, "space": "bird's-eye view", "x": [-10, 10], "z": [6, 46], "cell": 0.05},
-)  # fmt: skip
+)
 KITTISEG_RAW = Protocol(
-    "kitti_road/kittiseg_raw", 1,
+    "kitti_road/kittiseg_raw",
+    1,
     {**_COMMON, "space": "perspective", "pooling": "counts of all frames"},
-)  # fmt: skip
+)

@@ -12,6 +12,17 @@ from perception.evaluation.voc.protocol import (
 )
 
 __all__ = [
-    "COCO_STYLE", "RULES", "VOC_2007", "VOC_AREA", "Curve", "Matched", "VocEvaluator", "VocRecord",
-    "VocRules", "VocScores", "ap_2007", "ap_area", "as_text",
-]  # fmt: skip
+    "COCO_STYLE",
+    "RULES",
+    "VOC_2007",
+    "VOC_AREA",
+    "Curve",
+    "Matched",
+    "VocEvaluator",
+    "VocRecord",
+    "VocRules",
+    "VocScores",
+    "ap_2007",
+    "ap_area",
+    "as_text",
+]

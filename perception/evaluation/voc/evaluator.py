@@ -78,16 +78,26 @@ class VocEvaluator:
         """
         if not (np.isfinite(predicted.score).all() and np.isfinite(predicted.xyxy).all()):
             raise PerceptionError(
-                f"image {key}: predicted boxes", found="NaN or infinite values",
-                expected="finite numbers", do="Look at the model that made them.",
-            )  # fmt: skip
+                f"image {key}: predicted boxes",
+                "NaN or infinite values",
+                "finite numbers",
+                "Look at the model that made them.",
+            )
         corners, score = predicted.xyxy + FIRST_PIXEL, predicted.score
         if self.rules.rounded:
             corners, score = as_text(predicted.xyxy, score)
-        return self.add(VocRecord(
-            key, tuple(target.names.tolist()), target.xyxy + FIRST_PIXEL, target.ignore,
-            tuple(predicted.names.tolist()), score, corners, np.zeros(len(score), np.int64),
-        ))  # fmt: skip
+        return self.add(
+            VocRecord(
+                key,
+                tuple(target.names.tolist()),
+                target.xyxy + FIRST_PIXEL,
+                target.ignore,
+                tuple(predicted.names.tolist()),
+                score,
+                corners,
+                np.zeros(len(score), np.int64),
+            )
+        )
 
     def add(self, *records: VocRecord) -> VocEvaluator:
         """This evaluator plus some images."""
@@ -116,15 +126,16 @@ class VocEvaluator:
         records = sorted(self.records, key=lambda record: record.key)
         if not records:
             raise PerceptionError(
-                self.protocol.name, found="no image", expected="at least one",
-                do="Check the list of images.",
-            )  # fmt: skip
+                self.protocol.name, "no image", "at least one", "Check the list of images."
+            )
         for record, following in pairwise(records):
             if record.key == following.key:
                 raise PerceptionError(
-                    f"image {record.key}", found="the image twice", expected="every image once",
-                    do="Score each image once.",
-                )  # fmt: skip
+                    f"image {record.key}",
+                    "the image twice",
+                    "every image once",
+                    "Score each image once.",
+                )
         return Matched.of(records, self.classes, self.rules)
 
 
@@ -161,15 +172,24 @@ class Matched:
         falling = falling[kind[falling] >= 0]
         image, kind, corners = image[falling], kind[falling], corners[falling]
         best, overlap = best_objects(
-            corners, image * len(classes) + kind,
+            corners,
+            image * len(classes) + kind,
             np.concatenate([r.target_corners for r in records]),
             np.where(target_kind < 0, -1, target_image * len(classes) + target_kind),
-        )  # fmt: skip
+        )
         return cls(
-            classes, rules, target_image, target_kind,
-            np.concatenate([r.difficult for r in records]), image, kind, score[falling],
-            corners, best, overlap,
-        )  # fmt: skip
+            classes,
+            rules,
+            target_image,
+            target_kind,
+            np.concatenate([r.difficult for r in records]),
+            image,
+            kind,
+            score[falling],
+            corners,
+            best,
+            overlap,
+        )
 
     def outcome(self, threshold: float) -> Rows:
         """(D,) 1 right, -1 wrong, 0 on a difficult object; each object is found once."""

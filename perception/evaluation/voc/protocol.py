@@ -25,9 +25,11 @@ class VocRules:
     def protocol(self, classes: Sequence[str]) -> Protocol:
         """The definition that is written beside scores."""
         values = {
-            "rule": self.rule, "thresholds": list(self.thresholds), "rounded": self.rounded,
+            "rule": self.rule,
+            "thresholds": list(self.thresholds),
+            "rounded": self.rounded,
             "classes": list(classes),
-        }  # fmt: skip
+        }
         return Protocol(self.name, self.version, values)
 
 

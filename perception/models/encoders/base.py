@@ -92,9 +92,11 @@ class Encoder(nn.Module, ABC):
         stages = self.stages()
         if last not in stages:
             raise PerceptionError(
-                "encoder.freeze", found=last, expected=f"one of {', '.join(stages)}, or null",
-                do="Name the last stage that shall not be trained.",
-            )  # fmt: skip
+                "encoder.freeze",
+                last,
+                f"one of {', '.join(stages)}, or null",
+                "Name the last stage that shall not be trained.",
+            )
         for name, modules in stages.items():
             self._frozen += tuple(modules)
             for module in modules:
@@ -108,10 +110,12 @@ class Encoder(nn.Module, ABC):
     def _published(self) -> Path:
         if self.url is None:
             raise PerceptionError(
-                "encoder.weights", found="imagenet", expected="an encoder with a published file",
-                do=f"torchvision publishes none for {self._describe()}; set encoder.weights to a "
+                "encoder.weights",
+                "imagenet",
+                "an encoder with a published file",
+                f"torchvision publishes none for {self._describe()}; set encoder.weights to a "
                 "file (.pth or .safetensors) of such a network.",
-            )  # fmt: skip
+            )
         return published_file(self.url)
 
     def _describe(self) -> str:
@@ -149,8 +153,12 @@ class SequentialEncoder(Encoder):
 def check_output_stride(stride: int) -> None:
     """Raises a `PerceptionError` unless `stride` is 8, 16 or 32."""
     if stride not in OUTPUT_STRIDES:
-        raise PerceptionError("encoder.output_stride", found=str(stride), expected="8, 16 or 32",
-                              do="Use 16 for dense outputs, 32 for speed.")  # fmt: skip
+        raise PerceptionError(
+            "encoder.output_stride",
+            str(stride),
+            "8, 16 or 32",
+            "Use 16 for dense outputs, 32 for speed.",
+        )
 
 
 class Dilation:

@@ -51,8 +51,11 @@ class MobileNetV1(SequentialEncoder):
         for base, block_stride in BLOCKS:
             out_channels = max(8, int(base * width))
             stride, rate = dilation.step(block_stride)
-            layers.append(SeparableBlock(channels, out_channels, stride=stride, dilation=rate,
-                                         padding=padding))  # fmt: skip
+            layers.append(
+                SeparableBlock(
+                    channels, out_channels, stride=stride, dilation=rate, padding=padding
+                )
+            )
             channels = out_channels
             if name := self.taps.get(len(layers) - 1):
                 self.channels[name], self.strides[name] = channels, dilation.stride
@@ -73,20 +76,22 @@ class SeparableBlock(nn.Module):
     """Depthwise 3x3, then 1x1, each with batch norm and ReLU6."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        stride: int,
-        dilation: int,
-        padding: Padding,
+        self, in_channels: int, out_channels: int, *, stride: int, dilation: int, padding: Padding
     ) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            conv_bn(in_channels, in_channels, 3, stride=stride, dilation=dilation,
-                    groups=in_channels, padding=padding, activation=nn.ReLU6),
+            conv_bn(
+                in_channels,
+                in_channels,
+                3,
+                stride=stride,
+                dilation=dilation,
+                groups=in_channels,
+                padding=padding,
+                activation=nn.ReLU6,
+            ),
             conv_bn(in_channels, out_channels, 1, activation=nn.ReLU6),
-        )  # fmt: skip
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H / stride, W / stride)."""

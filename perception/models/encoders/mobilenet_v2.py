@@ -57,8 +57,16 @@ class MobileNetV2(SequentialEncoder):
             out_channels = make_divisible(base * width)
             for i in range(count):
                 stride, rate = dilation.step(first_stride if i == 0 else 1)
-                layers.append(InvertedResidual(channels, out_channels, expansion=expansion,
-                              stride=stride, dilation=rate, padding=padding))  # fmt: skip
+                layers.append(
+                    InvertedResidual(
+                        channels,
+                        out_channels,
+                        expansion=expansion,
+                        stride=stride,
+                        dilation=rate,
+                        padding=padding,
+                    )
+                )
                 channels = out_channels
                 if name := self.taps.get(len(layers) - 1):
                     self.channels[name], self.strides[name] = channels, dilation.stride
@@ -96,11 +104,19 @@ class InvertedResidual(nn.Module):
         if expansion != 1:
             layers.append(conv_bn(in_channels, hidden, 1, activation=nn.ReLU6))
         layers += [
-            conv_bn(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden,
-                    padding=padding, activation=nn.ReLU6),
+            conv_bn(
+                hidden,
+                hidden,
+                3,
+                stride=stride,
+                dilation=dilation,
+                groups=hidden,
+                padding=padding,
+                activation=nn.ReLU6,
+            ),
             conv2d(hidden, out_channels, 1),
             nn.BatchNorm2d(out_channels),
-        ]  # fmt: skip
+        ]
         self.conv = nn.Sequential(*layers)
         self.residual = stride == 1 and in_channels == out_channels
 

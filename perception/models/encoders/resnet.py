@@ -16,8 +16,12 @@ from perception.models.encoders.base import STAGES, Dilation, Encoder
 from perception.models.layers import conv2d
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # per layer
-_PUBLISHED = {18: "resnet18-f37072fd", 34: "resnet34-b627a593", 50: "resnet50-0676ba61",
-              101: "resnet101-63fe2227"}  # fmt: skip
+_PUBLISHED = {
+    18: "resnet18-f37072fd",
+    34: "resnet34-b627a593",
+    50: "resnet50-0676ba61",
+    101: "resnet101-63fe2227",
+}
 
 
 class ResNet(Encoder):
@@ -44,9 +48,12 @@ class ResNet(Encoder):
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
-            raise PerceptionError("encoder.depth", found=str(depth),
-                                  expected=f"one of {', '.join(map(str, BLOCKS))}",
-                                  do="Choose one of them.")  # fmt: skip
+            raise PerceptionError(
+                "encoder.depth",
+                str(depth),
+                f"one of {', '.join(map(str, BLOCKS))}",
+                "Choose one of them.",
+            )
         self.url = f"https://download.pytorch.org/models/{_PUBLISHED[depth]}.pth"
         self.depth = depth
         block = Bottleneck if depth >= 50 else BasicBlock

@@ -58,9 +58,11 @@ class VGG16(SequentialEncoder):
         self.url = f"https://download.pytorch.org/models/{name}.pth"
         if fc7 and (output_stride != 32 or imagenet_head):
             raise PerceptionError(
-                "encoder.fc7", found=f"{output_stride=}, {imagenet_head=}",
-                expected="output_stride=32, imagenet_head=False", do="Set one or the other.",
-            )  # fmt: skip
+                "encoder.fc7",
+                f"{output_stride=}, {imagenet_head=}",
+                "output_stride=32, imagenet_head=False",
+                "Set one or the other.",
+            )
         self.unused_keys = ("classifier.6.",) if fc7 else ("classifier.",)
         self.input_padding = input_padding
         self.features, self.taps = self._layers(batch_norm, ceil, Dilation(output_stride))
@@ -122,9 +124,8 @@ class VGG16(SequentialEncoder):
                 self.channels[tap], self.strides[tap] = before, dilation.stride
             stride, _ = dilation.step(2)
             layers.append(
-                nn.MaxPool2d(2, 2, ceil_mode=ceil) if stride == 2
-                else nn.MaxPool2d(3, 1, padding=1)
-            )  # fmt: skip
+                nn.MaxPool2d(2, 2, ceil_mode=ceil) if stride == 2 else nn.MaxPool2d(3, 1, padding=1)
+            )
             taps[len(layers) - 1] = stage
             self.channels[stage], self.strides[stage] = before, dilation.stride
         return nn.Sequential(*layers), taps
@@ -133,6 +134,10 @@ class VGG16(SequentialEncoder):
 def _classifier(dropout: float, *, padding: int) -> nn.Sequential:
     """fc6 and fc7 as convolutions."""
     return nn.Sequential(
-        nn.Conv2d(512, 4096, 7, padding=padding), nn.ReLU(inplace=True), nn.Dropout(dropout),
-        nn.Conv2d(4096, 4096, 1), nn.ReLU(inplace=True), nn.Dropout(dropout),
-    )  # fmt: skip
+        nn.Conv2d(512, 4096, 7, padding=padding),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Conv2d(4096, 4096, 1),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+    )

@@ -45,6 +45,5 @@ def choose(channels: Mapping[str, int], name: str, setting: str) -> int:
         return channels[name]
     except KeyError:
         raise PerceptionError(
-            setting, found=str(name), expected=f"one of {', '.join(channels)}",
-            do="Name a feature of this encoder.",
-        ) from None  # fmt: skip
+            setting, str(name), f"one of {', '.join(channels)}", "Name a feature of this encoder."
+        ) from None

@@ -37,10 +37,11 @@ def check_cell(cell: int, strides: Mapping[str, int]) -> None:
     for name, stride in strides.items():
         if cell < 1 or (cell % stride and stride % cell):
             raise PerceptionError(
-                "head.boxes.cell", found=str(cell),
-                expected=f"a multiple or a divisor of {stride}, the stride of {name}",
-                do="Use 8, 16 or 32.",
-            )  # fmt: skip
+                "head.boxes.cell",
+                str(cell),
+                f"a multiple or a divisor of {stride}, the stride of {name}",
+                "Use 8, 16 or 32.",
+            )
 
 
 def cell_centers(size: Size, cell: int, device: torch.device) -> Tensor:
@@ -57,8 +58,9 @@ def to_grid(features: Tensor, stride: int, size: Size, cell: int) -> Tensor:
     if stride < cell:
         features = F.avg_pool2d(features, cell // stride, ceil_mode=True, count_include_pad=False)
     elif stride > cell:
-        features = F.interpolate(features, scale_factor=stride // cell, mode="bilinear",
-                                 align_corners=False)  # fmt: skip
+        features = F.interpolate(
+            features, scale_factor=stride // cell, mode="bilinear", align_corners=False
+        )
     return features[:, :, :rows, :columns]
 
 

@@ -39,9 +39,13 @@ def dense_loss(
     for name, factor in terms.items():
         pixels = slice(None, None, lovasz_step if name == "lovasz" else 1)
         losses[name] = factor * pixel_loss(
-            name, logits[:, :, pixels, pixels], target[:, pixels, pixels], masks=masks,
-            weight=weight, reduce_count=reduce_count,
-        )  # fmt: skip
+            name,
+            logits[:, :, pixels, pixels],
+            target[:, pixels, pixels],
+            masks=masks,
+            weight=weight,
+            reduce_count=reduce_count,
+        )
     return losses
 
 
@@ -49,12 +53,18 @@ def checked_terms(terms: Mapping[str, float], setting: str) -> dict[str, float]:
     """Loss factors by name, or a `PerceptionError` for an unknown loss or none at all."""
     if unknown := sorted(set(terms) - set(PIXEL_LOSSES)):
         raise PerceptionError(
-            f"{setting}.losses", found=unknown[0], expected=f"any of {', '.join(PIXEL_LOSSES)}",
-            do="Correct the name.",
-        )  # fmt: skip
+            f"{setting}.losses",
+            unknown[0],
+            f"any of {', '.join(PIXEL_LOSSES)}",
+            "Correct the name.",
+        )
     if not terms:
-        raise PerceptionError(f"{setting}.losses", found="none", expected="at least one loss",
-                              do=f"Name one or more of {', '.join(PIXEL_LOSSES)}.")  # fmt: skip
+        raise PerceptionError(
+            f"{setting}.losses",
+            "none",
+            "at least one loss",
+            f"Name one or more of {', '.join(PIXEL_LOSSES)}.",
+        )
     return {name: float(factor) for name, factor in terms.items()}
 
 
@@ -64,8 +74,9 @@ def checked_masks(masks: str, setting: str) -> Masks:
         return "softmax"
     if masks == "sigmoid":
         return "sigmoid"
-    raise PerceptionError(f"{setting}.masks", found=str(masks), expected="softmax or sigmoid",
-                          do="Choose one of them.")  # fmt: skip
+    raise PerceptionError(
+        f"{setting}.masks", str(masks), "softmax or sigmoid", "Choose one of them."
+    )
 
 
 def class_weights(weights: Weights, classes: Sequence[str], setting: str) -> Tensor | None:
@@ -75,14 +86,17 @@ def class_weights(weights: Weights, classes: Sequence[str], setting: str) -> Ten
     if isinstance(weights, Mapping):
         if unknown := sorted(set(weights) - set(classes)):
             raise PerceptionError(
-                f"{setting}.class_weights", found=str(unknown[0]),
-                expected=f"any of {', '.join(classes)}", do="Correct the name.",
-            )  # fmt: skip
+                f"{setting}.class_weights",
+                str(unknown[0]),
+                f"any of {', '.join(classes)}",
+                "Correct the name.",
+            )
         return torch.tensor([float(weights.get(name, 1.0)) for name in classes])
     if len(weights) != len(classes):
         raise PerceptionError(
-            f"{setting}.class_weights", found=f"{len(weights)} weights",
-            expected=f"{len(classes)}, one for each of {', '.join(classes)}",
-            do="Give one weight per class.",
-        )  # fmt: skip
+            f"{setting}.class_weights",
+            f"{len(weights)} weights",
+            f"{len(classes)}, one for each of {', '.join(classes)}",
+            "Give one weight per class.",
+        )
     return torch.tensor([float(value) for value in weights])

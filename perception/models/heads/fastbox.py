@@ -30,13 +30,7 @@ from perception.models.heads.cells import (
     to_grid,
 )
 from perception.models.layers import Size, conv_bn
-from perception.models.losses import (
-    ReduceCount,
-    generalized_iou_loss,
-    identity,
-    mean,
-    smooth_l1,
-)
+from perception.models.losses import ReduceCount, generalized_iou_loss, identity, mean, smooth_l1
 from perception.ops import rezoom
 
 if TYPE_CHECKING:
@@ -154,8 +148,9 @@ class FastBox(BoxHead):
         box = to_center(coarse.detach()).flatten(0, 1)
         box = torch.cat([box[:, :2] - stride / 2, box[:, 2:]], 1)  # feature i is centred at i + 0.5
         index = torch.arange(images, device=box.device, dtype=box.dtype).repeat_interleave(cells)
-        seen = rezoom(fine.float(), torch.cat([index[:, None], box], 1), self.points, self.points,
-                      1 / stride)  # fmt: skip
+        seen = rezoom(
+            fine.float(), torch.cat([index[:, None], box], 1), self.points, self.points, 1 / stride
+        )
         return seen.view(images, cells, -1)
 
     def _class_loss(self, logits: Tensor, target: CellTargets, quality: Tensor | None) -> Tensor:
@@ -191,9 +186,9 @@ class FastBox(BoxHead):
 def _checked_factors(losses: Mapping[str, float]) -> dict[str, float]:
     """Factors by term; 1 for those left out."""
     if unknown := sorted(set(losses) - set(TERMS)):
-        raise PerceptionError("head.boxes.losses", found=unknown[0],
-                              expected=f"any of {', '.join(TERMS)}",
-                              do="Correct the name.")  # fmt: skip
+        raise PerceptionError(
+            "head.boxes.losses", unknown[0], f"any of {', '.join(TERMS)}", "Correct the name."
+        )
     return {term: float(losses.get(term, 1.0)) for term in TERMS}
 
 

@@ -51,10 +51,11 @@ class FCNDecoder(nn.Module):
         inner = width or classes
         sizes = [choose(channels, name, f"{setting}.skips") for name in names]
         self.laterals = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(size, inner, 1, bias=False), nn.BatchNorm2d(inner)) if width
+            nn.Sequential(nn.Conv2d(size, inner, 1, bias=False), nn.BatchNorm2d(inner))
+            if width
             else nn.Conv2d(size, inner, 1)
             for size in sizes
-        )  # fmt: skip
+        )
         real = [strides[name] for name in names]
         self.steps = nn.ModuleList(
             upsample(upsampling, inner, coarse // fine, setting) if coarse > fine else nn.Module()
@@ -92,9 +93,11 @@ class FCNDecoder(nn.Module):
     def _initialise(self, kind: str, skip_scale: float, setting: str) -> None:
         if kind not in INITIALISATIONS:
             raise PerceptionError(
-                f"{setting}.initialisation", found=str(kind),
-                expected=", ".join(INITIALISATIONS), do="Choose one of them.",
-            )  # fmt: skip
+                f"{setting}.initialisation",
+                str(kind),
+                ", ".join(INITIALISATIONS),
+                "Choose one of them.",
+            )
         self.score.apply(initialise)
         factor = 2.0
         for lateral in self.laterals:
@@ -126,9 +129,16 @@ class CaffeFCNDecoder(FCNDecoder):
         skip_scale: float = 1.0,
         setting: str = "head",
     ) -> None:
-        super().__init__(channels, strides, names, classes=classes, upsampling="deconv",
-                         initialisation=initialisation, skip_scale=skip_scale,
-                         setting=setting)  # fmt: skip
+        super().__init__(
+            channels,
+            strides,
+            names,
+            classes=classes,
+            upsampling="deconv",
+            initialisation=initialisation,
+            skip_scale=skip_scale,
+            setting=setting,
+        )
         self.crops = tuple(crops)
         for layer in [*self.steps, self.last]:
             assert isinstance(layer, Deconv)

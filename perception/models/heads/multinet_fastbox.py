@@ -94,9 +94,13 @@ class MultiNetFastBox(BoxHead):
         again = self.dropout(F.relu(self.again(torch.cat([hidden, seen], -1))))
         refined = box + 5 * self.delta_box(again).float()
         return BoxesOutput(
-            _corners(box), self.confidence(hidden).float(), _corners(refined),
-            50 * self.delta_confidence(again).float(), centers, centers.new_tensor(size),
-        )  # fmt: skip
+            _corners(box),
+            self.confidence(hidden).float(),
+            _corners(refined),
+            50 * self.delta_confidence(again).float(),
+            centers,
+            centers.new_tensor(size),
+        )
 
     def loss(
         self, output: BoxesOutput, batch: Batch, *, reduce_count: ReduceCount = identity

@@ -80,15 +80,28 @@ class RoadFCN(Head):
         names, count = (deep, *skips), 2 if masks == "softmax" else 1
         if crops is None:
             self.decoder = FCNDecoder(
-                channels, strides, names, classes=count, width=width, upsampling=upsampling,
-                initialisation=initialisation, skip_scale=skip_scale, setting="head.road",
-            )  # fmt: skip
+                channels,
+                strides,
+                names,
+                classes=count,
+                width=width,
+                upsampling=upsampling,
+                initialisation=initialisation,
+                skip_scale=skip_scale,
+                setting="head.road",
+            )
         else:
             self._check_crops(crops, names, width, upsampling)
             self.decoder = CaffeFCNDecoder(
-                channels, strides, names, classes=count, crops=crops,
-                initialisation=initialisation, skip_scale=skip_scale, setting="head.road",
-            )  # fmt: skip
+                channels,
+                strides,
+                names,
+                classes=count,
+                crops=crops,
+                initialisation=initialisation,
+                skip_scale=skip_scale,
+                setting="head.road",
+            )
 
     def forward(self, features: dict[str, Tensor], size: Size) -> DenseOutput:
         """Logits of every pixel."""
@@ -100,9 +113,14 @@ class RoadFCN(Head):
         """The chosen terms over the pixels that are known to be road or not."""
         assert batch.road is not None
         return dense_loss(
-            output.logits, batch.road, self.terms, masks=self.masks, weight=self.class_weights,
-            reduce_count=reduce_count, lovasz_step=self.lovasz_step,
-        )  # fmt: skip
+            output.logits,
+            batch.road,
+            self.terms,
+            masks=self.masks,
+            weight=self.class_weights,
+            reduce_count=reduce_count,
+            lovasz_step=self.lovasz_step,
+        )
 
     @torch.no_grad()
     def decode(self, output: DenseOutput, index: int = 0) -> NDArray[np.float32]:
@@ -114,9 +132,12 @@ class RoadFCN(Head):
         self.class_weights: Tensor | None
         table = class_weights(weights, CLASSES, "head.road")
         if table is not None and self.masks == "sigmoid":
-            raise PerceptionError("head.road.class_weights", found="weights with sigmoid masks",
-                                  expected="softmax masks, or null",
-                                  do="Set masks to softmax, or remove the weights.")  # fmt: skip
+            raise PerceptionError(
+                "head.road.class_weights",
+                "weights with sigmoid masks",
+                "softmax masks, or null",
+                "Set masks to softmax, or remove the weights.",
+            )
         self.register_buffer("class_weights", table, persistent=False)
 
     @staticmethod
@@ -126,7 +147,7 @@ class RoadFCN(Head):
         if width or upsampling != "deconv" or len(crops) != len(names):
             raise PerceptionError(
                 "head.road.crops",
-                found=f"{len(crops)} offsets with upsampling {upsampling} and width {width}",
-                expected=f"{len(names)} offsets with upsampling deconv and width 0",
-                do="Give one offset per skip and one for the image.",
-            )  # fmt: skip
+                f"{len(crops)} offsets with upsampling {upsampling} and width {width}",
+                f"{len(names)} offsets with upsampling deconv and width 0",
+                "Give one offset per skip and one for the image.",
+            )

@@ -88,15 +88,23 @@ class DeepLab(Head):
         self.lovasz_step, self.upsampling, self.deep = lovasz_step, upsampling, deep
         self._set_class_weights(class_weights)
         self.pyramid = Pyramid(
-            choose(channels, deep, "head.semantic.deep"), width, rates,
-            separable=separable, image_pooling=image_pooling,
-        )  # fmt: skip
+            choose(channels, deep, "head.semantic.deep"),
+            width,
+            rates,
+            separable=separable,
+            image_pooling=image_pooling,
+        )
         self.skips = tuple(skips or {})
         self.refinements = nn.ModuleList(
-            Refinement(width, choose(channels, name, "head.semantic.skips"), reduced, width,
-                       separable=separable)
+            Refinement(
+                width,
+                choose(channels, name, "head.semantic.skips"),
+                reduced,
+                width,
+                separable=separable,
+            )
             for name, reduced in (skips or {}).items()
-        )  # fmt: skip
+        )
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Conv2d(width, len(self.classes), 1)
         self.apply(initialise)
@@ -116,9 +124,14 @@ class DeepLab(Head):
         """The chosen terms over the pixels that are not ignored."""
         assert batch.semantic is not None
         return dense_loss(
-            output.logits, batch.semantic, self.terms, masks=self.masks, weight=self.class_weights,
-            reduce_count=reduce_count, lovasz_step=self.lovasz_step,
-        )  # fmt: skip
+            output.logits,
+            batch.semantic,
+            self.terms,
+            masks=self.masks,
+            weight=self.class_weights,
+            reduce_count=reduce_count,
+            lovasz_step=self.lovasz_step,
+        )
 
     @torch.no_grad()
     def decode(self, output: DenseOutput, index: int = 0) -> SemanticResult:
@@ -149,9 +162,10 @@ class Pyramid(nn.Module):
         self.branches = nn.ModuleList([conv_bn(in_channels, width, 1)])
         for rate in rates:
             self.branches.append(
-                separable_conv(in_channels, width, dilation=rate) if separable
+                separable_conv(in_channels, width, dilation=rate)
+                if separable
                 else conv_bn(in_channels, width, 3, dilation=rate)
-            )  # fmt: skip
+            )
         if image_pooling:
             self.branches.append(ImagePooling(in_channels, width))
         self.project = conv_bn(width * len(self.branches), width, 1)

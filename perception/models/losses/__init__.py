@@ -18,6 +18,16 @@ from perception.models.losses.pixels import (
 )
 
 __all__ = [
-    "PIXEL_LOSSES", "ReduceCount", "cross_entropy", "dice", "focal", "generalized_iou_loss",
-    "identity", "lovasz", "mean", "pixel_loss", "probabilities", "smooth_l1",
-]  # fmt: skip
+    "PIXEL_LOSSES",
+    "ReduceCount",
+    "cross_entropy",
+    "dice",
+    "focal",
+    "generalized_iou_loss",
+    "identity",
+    "lovasz",
+    "mean",
+    "pixel_loss",
+    "probabilities",
+    "smooth_l1",
+]

@@ -21,10 +21,14 @@ def generalized_iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     Source: Rezatofighi et al., Generalized Intersection over Union, CVPR 2019.
     """
     predicted, target = predicted.float(), target.float()
-    inside = _area(torch.maximum(predicted[:, :2], target[:, :2]),
-                   torch.minimum(predicted[:, 2:], target[:, 2:]))  # fmt: skip
-    hull = _area(torch.minimum(predicted[:, :2], target[:, :2]),
-                 torch.maximum(predicted[:, 2:], target[:, 2:]))  # fmt: skip
+    inside = _area(
+        torch.maximum(predicted[:, :2], target[:, :2]),
+        torch.minimum(predicted[:, 2:], target[:, 2:]),
+    )
+    hull = _area(
+        torch.minimum(predicted[:, :2], target[:, :2]),
+        torch.maximum(predicted[:, 2:], target[:, 2:]),
+    )
     areas = _area(predicted[:, :2], predicted[:, 2:]) + _area(target[:, :2], target[:, 2:])
     union = (areas - inside).clamp_min(1e-7)
     hull = hull.clamp_min(1e-7)

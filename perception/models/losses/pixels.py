@@ -31,9 +31,13 @@ def pixel_loss(
 ) -> Tensor:
     """The loss called `name` in `PIXEL_LOSSES`, a scalar; `weight` is (K,), per class."""
     return PIXEL_LOSSES[name](
-        logits.float(), target, masks=masks, weight=weight, ignore_index=ignore_index,
+        logits.float(),
+        target,
+        masks=masks,
+        weight=weight,
+        ignore_index=ignore_index,
         reduce_count=reduce_count,
-    )  # fmt: skip
+    )
 
 
 def cross_entropy(
@@ -50,8 +54,15 @@ def cross_entropy(
     The weights are divided out: sum of w·CE / sum of w. With sigmoid masks it is the binary
     cross-entropy summed over classes; `weight` then multiplies each class's term.
     """
-    return focal(logits, target, gamma=0.0, masks=masks, weight=weight, ignore_index=ignore_index,
-                 reduce_count=reduce_count)  # fmt: skip
+    return focal(
+        logits,
+        target,
+        gamma=0.0,
+        masks=masks,
+        weight=weight,
+        ignore_index=ignore_index,
+        reduce_count=reduce_count,
+    )
 
 
 def focal(

@@ -13,14 +13,14 @@ from perception.ops.reference.boxes import (
     distance_box_iou_backward,
     generalized_box_iou,
     generalized_box_iou_backward,
-)  # fmt: skip
+)
 from perception.ops.reference.deform_conv import deform_conv2d, deform_conv2d_backward
 from perception.ops.reference.deform_pool import (
     deform_ps_roi_pool,
     deform_ps_roi_pool_backward,
     deform_roi_pool,
     deform_roi_pool_backward,
-)  # fmt: skip
+)
 from perception.ops.reference.multi_level import (
     multi_level_roi_align,
     multi_level_roi_align_backward,
@@ -43,7 +43,7 @@ from perception.ops.reference.suppression import (
     nms_padded,
     nms_rotated,
     soft_nms,
-)  # fmt: skip
+)
 
 __all__ = [
     "batched_nms",

@@ -35,12 +35,16 @@ def deform_roi_pool(
         bins_x = torch.arange(pooled_width, dtype=torch.float64, device=features.device)
         rows, row_count = _axis_weights(
             y1 + bins_y * ((y2 - y1) / max(pooled_height, 1)) + shift[1],
-            (y2 - y1).item() / max(pooled_height, 1), sampling_ratio, features.shape[2],
-        )  # fmt: skip
+            (y2 - y1).item() / max(pooled_height, 1),
+            sampling_ratio,
+            features.shape[2],
+        )
         columns, column_count = _axis_weights(
             x1 + bins_x * ((x2 - x1) / max(pooled_width, 1)) + shift[0],
-            (x2 - x1).item() / max(pooled_width, 1), sampling_ratio, features.shape[3],
-        )  # fmt: skip
+            (x2 - x1).item() / max(pooled_width, 1),
+            sampling_ratio,
+            features.shape[3],
+        )
         total = _weighted_sum(features[image[k]].to(dtype), rows.to(dtype), columns.to(dtype))
         total = total / max(row_count * column_count, 1.0)
         pooled.append(torch.where(known[k], total, torch.zeros_like(total)))
@@ -104,11 +108,7 @@ def deform_ps_roi_pool(
 
 
 def deform_roi_pool_backward(
-    grad: Tensor,
-    features: Tensor,
-    rois: Tensor,
-    offset: Tensor | None,
-    *settings: Any,
+    grad: Tensor, features: Tensor, rois: Tensor, offset: Tensor | None, *settings: Any
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `deform_roi_pool` to (input, offset); the second is empty without offsets.
 
@@ -118,11 +118,7 @@ def deform_roi_pool_backward(
 
 
 def deform_ps_roi_pool_backward(
-    grad: Tensor,
-    features: Tensor,
-    rois: Tensor,
-    offset: Tensor | None,
-    *settings: Any,
+    grad: Tensor, features: Tensor, rois: Tensor, offset: Tensor | None, *settings: Any
 ) -> tuple[Tensor, Tensor]:
     """Gradients of `deform_ps_roi_pool` to (input, offset); the second is empty without offsets.
 
@@ -132,9 +128,13 @@ def deform_ps_roi_pool_backward(
 
 
 def _backward(
-    op: Callable[..., Tensor], grad: Tensor, features: Tensor, rois: Tensor,
-    offset: Tensor | None, settings: tuple[Any, ...],
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    op: Callable[..., Tensor],
+    grad: Tensor,
+    features: Tensor,
+    rois: Tensor,
+    offset: Tensor | None,
+    settings: tuple[Any, ...],
+) -> tuple[Tensor, Tensor]:
     leaves = [x.detach().requires_grad_() for x in (features, offset) if x is not None]
     with torch.enable_grad():
         output = op(leaves[0], rois, leaves[1] if offset is not None else None, *settings)

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from perception.ops.reference._common import (
-    accumulator,
-    image_indices,
-    in_format_of,
-    weighted,
-)
+from perception.ops.reference._common import accumulator, image_indices, in_format_of, weighted
 
 
 def rezoom(

@@ -92,11 +92,7 @@ def ps_roi_pool(
 
 
 def ps_roi_pool_backward(
-    grad: Tensor,
-    rois: Tensor,
-    spatial_scale: float,
-    shape: list[int],
-    deterministic: bool = True,
+    grad: Tensor, rois: Tensor, spatial_scale: float, shape: list[int], deterministic: bool = True
 ) -> Tensor:
     """(N, C, H, W) gradient to the features, exactly that of the forward."""
     return _add_back(grad, rois, shape, _pool_rule(spatial_scale))
@@ -167,8 +163,7 @@ def _bins(start: float, size: float, bins: int, limit: int) -> list[tuple[int, i
     if not math.isfinite(start) or not math.isfinite(size):
         return [(0, 0)] * bins
     step = size / bins
-    edges = ((math.floor(p * step) + start, math.ceil((p + 1) * step) + start)
-             for p in range(bins))  # fmt: skip
+    edges = ((math.floor(p * step) + start, math.ceil((p + 1) * step) + start) for p in range(bins))
     clip = [[int(min(max(edge, 0), limit)) for edge in pair] for pair in edges]
     return [(first, last) for first, last in clip]
 

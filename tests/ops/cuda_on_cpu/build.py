@@ -25,8 +25,14 @@ import torch
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE.parents[2] / "perception" / "ops" / "csrc"
 NAME = "libcuda_on_cpu.so"
-FLAGS = ["-std=c++20", "-O1", "-fPIC", "-w", "-ffp-contract=off",
-         "-DTORCH_TARGET_VERSION=0x020b000000000000"]  # fmt: skip
+FLAGS = [
+    "-std=c++20",
+    "-O1",
+    "-fPIC",
+    "-w",
+    "-ffp-contract=off",
+    "-DTORCH_TARGET_VERSION=0x020b000000000000",
+]
 
 
 def build(folder: Path, flags: Sequence[str] = (), kernels: Sequence[Path] = ()) -> Path:
@@ -49,8 +55,11 @@ def build(folder: Path, flags: Sequence[str] = (), kernels: Sequence[Path] = ())
             to = rewritten / source.relative_to(SOURCES)
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_text(for_cpu(source.read_text()))
-    includes = [f"-I{HERE / 'include'}", f"-I{rewritten}",
-                f"-I{Path(torch.__file__).parent / 'include'}"]  # fmt: skip
+    includes = [
+        f"-I{HERE / 'include'}",
+        f"-I{rewritten}",
+        f"-I{Path(torch.__file__).parent / 'include'}",
+    ]
     for kernel in kernels:
         (rewritten / kernel.name).write_text(for_cpu(kernel.read_text()))
     units = [rewritten / kernel.name for kernel in kernels] or [
@@ -58,25 +67,45 @@ def build(folder: Path, flags: Sequence[str] = (), kernels: Sequence[Path] = ())
     ]
     jobs = {unit: folder / f"{unit.stem}.o" for unit in (*units, HERE / "fibers.cpp")}
     with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:
-        list(pool.map(run, ([*command, *includes, "-x", "c++", "-c", str(unit), "-o", str(made)]
-                            for unit, made in jobs.items())))  # fmt: skip
-    run([*command, "-shared", *map(str, jobs.values()), "-o", str(library) + ".tmp",
-         f"-L{Path(torch.__file__).parent / 'lib'}", "-ltorch_cpu"])  # fmt: skip
+        list(
+            pool.map(
+                run,
+                (
+                    [*command, *includes, "-x", "c++", "-c", str(unit), "-o", str(made)]
+                    for unit, made in jobs.items()
+                ),
+            )
+        )
+    run(
+        [
+            *command,
+            "-shared",
+            *map(str, jobs.values()),
+            "-o",
+            str(library) + ".tmp",
+            f"-L{Path(torch.__file__).parent / 'lib'}",
+            "-ltorch_cpu",
+        ]
+    )
     Path(str(library) + ".tmp").rename(library)
     return library
 
 
 def for_cpu(text: str) -> str:
     """CUDA C++ as plain C++: launches, dynamic shared memory, the device ops are registered for."""
-    text = text.replace("STABLE_TORCH_LIBRARY_IMPL(perception, CUDA,",
-                        "STABLE_TORCH_LIBRARY_IMPL(perception, CPU,")  # fmt: skip
-    text = text.replace("using torch::stable::accelerator::DeviceGuard;",
-                        "struct DeviceGuard { explicit DeviceGuard(int32_t) {} };")  # fmt: skip
+    text = text.replace(
+        "STABLE_TORCH_LIBRARY_IMPL(perception, CUDA,", "STABLE_TORCH_LIBRARY_IMPL(perception, CPU,"
+    )
+    text = text.replace(
+        "using torch::stable::accelerator::DeviceGuard;",
+        "struct DeviceGuard { explicit DeviceGuard(int32_t) {} };",
+    )
     text = text.replace("__CUDA_ARCH__", "900").replace("__CUDACC__", "CUDA_ON_CPU")
     text = re.sub(
         r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+|alignas\(\d+\)\s+)?(\w+)\s+(\w+)\[\];",
-        r"\1* \2 = static_cast<\1*>(cuda_on_cpu::dynamic_shared());", text,
-    )  # fmt: skip
+        r"\1* \2 = static_cast<\1*>(cuda_on_cpu::dynamic_shared());",
+        text,
+    )
     while (at := text.find("<<<")) >= 0:
         end = text.index(">>>", at)
         start = kernel_start(text, at)
