@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
     from perception.inference.model import Model
 
-__version__ = "0.1.0"
+from perception._version import __version__ as __version__
 
 
 def load(run: Path | str, **options: Any) -> Model:
     """A trained run, ready to predict: `perception.load("runs/demo/...").predict(image)`.
 
-    Options are those of `perception.inference.load.load`. Torch is imported here, not before.
+    Options are those of `perception.experiments.load.load`. Torch is imported here, not before.
     """
-    from perception.inference.load import load as load_run
+    from perception.experiments.load import load as load_run
 
     return load_run(run, **options)

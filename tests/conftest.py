@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perception.cli import main
-from perception.training.config import compose_config
+from perception.experiments.config import compose_config
 
 TINY = (
     "encoder.width=0.35",

@@ -12,9 +12,9 @@ import pytest
 from safetensors.torch import save_file
 
 from perception.cli import main
+from perception.experiments import checkpoint
 from perception.files import read_label, write_image
 from perception.models.encoders import MobileNetV2
-from perception.training import checkpoint
 from perception.training.logs import read_log
 from tests.conftest import TINY
 from tests.scoring import cases

@@ -70,6 +70,6 @@ def _run(words: list[str]) -> int:
 
 
 def _version() -> str:
-    from perception import __version__
+    from perception._version import __version__
 
     return f"road-perception {__version__}"

@@ -109,9 +109,9 @@ def _pre_label(args: argparse.Namespace) -> None:
     from perception.annotation.images import decode_image, read_file
     from perception.annotation.label_files import label_names
     from perception.annotation.prelabel import PrelabelSettings, prelabel
+    from perception.experiments.load import load
     from perception.files import IMAGE_SUFFIXES, atomic_open
     from perception.formats.labelme import document, encode
-    from perception.inference.load import load
 
     model = load(args.pre_label)
     names = [default_table().resolve(name) for name in label_names(args.scheme)]

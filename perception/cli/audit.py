@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(load_table(args.label_map), allow_outside=args.allow_outside)
     audit = audit_folder(args.src, settings, workers=args.workers, progress=_progress)
     if args.html is not None:
+        from perception.annotation.audit_page import audit_page
         from perception.files import write_text
-        from perception.report.audit import audit_page
 
         write_text(args.html, audit_page(audit, settings, str(args.src)))
     if args.format == "json":

@@ -13,8 +13,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from perception.errors import PerceptionError, UsageError
+from perception.experiments.config import compose_config, first_of_sweep, groups, options_of
 from perception.files import packaged
-from perception.training.config import compose_config, first_of_sweep, groups, options_of
 
 Work = Callable[[DictConfig], int]
 

@@ -43,7 +43,7 @@ def _look(config: DictConfig, *, samples: int, out: Path, command: str) -> int:
 
     from perception.data.build import build_augment, build_sets
     from perception.files import write_text
-    from perception.report.look import look_page
+    from perception.runs.look import look_page
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     sets = build_sets(plain["data"], build_augment(plain["augment"]))

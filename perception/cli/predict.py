@@ -33,7 +33,7 @@ def run(words: Sequence[str]) -> int:
                 "run=RUN images=PATH",
                 "perception predict --help says more.",
             )
-    from perception.inference.load import load
+    from perception.experiments.load import load
     from perception.inference.predict import predict_source
     from perception.inference.sources import open_source
     from perception.report.overlay import draw_prediction

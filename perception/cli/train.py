@@ -15,7 +15,7 @@ SUMMARY = "Trains a multi-task model, evaluates it and writes a report (Hydra ov
 def run(words: Sequence[str]) -> int:
     """Trains a new run, or goes on with `resume=RUN`."""
     from perception.cli.hydra import run_verb
-    from perception.training.config import merge_overrides
+    from perception.experiments.config import merge_overrides
     from perception.training.loop import resume_config
 
     resumed = [w.split("=", 1)[1] for w in words if w.startswith("resume=")]

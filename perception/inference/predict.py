@@ -15,9 +15,9 @@ from rich.progress import Progress
 
 from perception.errors import PerceptionError
 from perception.files import atomic_path, write_image
-from perception.inference.export import write_prediction
 from perception.inference.model import Model
 from perception.inference.sources import Source
+from perception.inference.write import write_prediction
 from perception.structures import Prediction
 
 Draw = Callable[[NDArray[np.uint8], Prediction], NDArray[np.uint8]]

@@ -44,7 +44,7 @@ def render(
     facts: Mapping[str, object] | None = None,
 ) -> str:
     """The page as text; `facts` stand as name and value below the title."""
-    from perception import __version__
+    from perception._version import __version__
 
     shown = []
     for number, section in enumerate(sections, 1):

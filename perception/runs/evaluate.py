@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress
 
+from perception.experiments import checkpoint
+from perception.experiments.build import Experiment, build
+from perception.experiments.config import merge_overrides, read_config
+from perception.experiments.evaluate import Evaluation
+from perception.experiments.load import choose_device, find_checkpoint
 from perception.files import write_json
-from perception.inference.evaluate import Evaluation
-from perception.inference.load import choose_device, find_checkpoint
 from perception.inference.model import Model
-from perception.training import checkpoint
-from perception.training.build import Experiment, build
-from perception.training.config import merge_overrides, read_config
 from perception.training.logs import read_log
 
 

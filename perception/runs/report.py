@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
+from perception.experiments.evaluate import Evaluation, SetEvaluation
 from perception.files import write_text
-from perception.inference.evaluate import Evaluation, SetEvaluation
 from perception.inference.model import Model
 from perception.report.overlay import (
     ROAD,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from perception.inference.evaluate import Evaluation
+from perception.experiments.evaluate import Evaluation
 from perception.report.parts import Column, Table
 from perception.report.terminal import rich_table
 

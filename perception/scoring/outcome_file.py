@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from perception import __version__
+from perception._version import __version__
 from perception.errors import PerceptionError
 from perception.files import plain, read_json, write_text
 from perception.scoring import create

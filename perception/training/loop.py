@@ -22,13 +22,14 @@ from torch import Tensor, nn
 
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
+from perception.experiments import checkpoint
+from perception.experiments.build import Draw, Experiment, build, create
+from perception.experiments.config import check_numbers, read_config
+from perception.experiments.evaluate import Evaluation
 from perception.files import atomic_open, write_text
-from perception.inference.evaluate import Evaluation
 from perception.models.multitask import MultiTask, in_layout
 from perception.models.weights import read_weights
-from perception.training import checkpoint
-from perception.training.build import Draw, Experiment, build, create
-from perception.training.config import check_numbers, read_config
+from perception.training.balance import Balance
 from perception.training.ema import EMA
 from perception.training.logs import Logger, SilentLogger
 from perception.training.optim import Plateau, Schedule, parameter_groups, set_learning_rate
@@ -124,7 +125,7 @@ def start(config: DictConfig) -> Run:
     if config.initialize:
         initialize(experiment.model, Path(config.initialize))
     in_layout(experiment.model, channels_last=bool(trainer.channels_last))
-    inner = JointLoss(experiment.model, experiment.balance)
+    inner = JointLoss(experiment.model, _balance(config, experiment.tasks))
     optimizer = _optimizer(inner, config)
     ema = EMA(experiment.model, float(trainer.ema)) if trainer.ema else None
     if trainer.compile:
@@ -297,6 +298,14 @@ def _fabric(trainer: DictConfig) -> Fabric:
             "what this machine has",
             "Correct trainer.accelerator, devices, strategy or precision.",
         ) from error
+
+
+def _balance(config: DictConfig, tasks: Sequence[str]) -> Balance:
+    """The configured balance; one with a weight per task is told the tasks."""
+    settings: Any = OmegaConf.to_container(config.balance, resolve=True)
+    if settings["_target_"].endswith(".Uncertainty"):
+        settings["tasks"] = list(tasks)
+    return create(settings, "balance")
 
 
 def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:

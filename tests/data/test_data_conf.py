@@ -5,8 +5,8 @@ import pytest
 
 from perception.data.batch import Sample, SampleBoxes
 from perception.data.build import OPTIONS, build_augment, declared_labels
+from perception.experiments.config import compose_config, options_of
 from perception.files import packaged, read_yaml
-from perception.training.config import compose_config, options_of
 
 
 @pytest.mark.parametrize("name", options_of("augment"))

@@ -6,7 +6,7 @@ import pytest
 from perception.cli import main
 from perception.data.augment import Augment
 from perception.data.build import build_sets
-from perception.report.look import draw_samples, look_page, sample_panels
+from perception.runs.look import draw_samples, look_page, sample_panels
 from tests.data.folders import camvid
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from perception.errors import PerceptionError
-from perception.training import checkpoint
+from perception.experiments import checkpoint
 
 
 def test_what_was_saved_comes_back(tmp_path):

@@ -3,8 +3,8 @@ from omegaconf import OmegaConf
 
 from perception.cli import main
 from perception.errors import UsageError
+from perception.experiments.config import compose_config, first_of_sweep, merge_overrides
 from perception.files import packaged
-from perception.training.config import compose_config, first_of_sweep, merge_overrides
 
 EXPERIMENTS = sorted(p.stem for p in packaged("conf", "experiment").glob("*.yaml"))
 

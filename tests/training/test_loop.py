@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from perception.errors import PerceptionError
-from perception.training import checkpoint
+from perception.experiments import checkpoint
 from perception.training.logs import read_log
 from perception.training.loop import one_step, resume_config, save, start, train
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from perception.cli import main
-from perception.training import checkpoint
+from perception.experiments import checkpoint
 from perception.training.logs import read_log
 from tests.conftest import TINY
 

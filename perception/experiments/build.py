@@ -1,4 +1,4 @@
-"""From a configuration to objects: the model, its data sets, the balance."""
+"""From a configuration to objects: the model and its data sets."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ from torch import nn
 from perception.data.build import TaskSet, build_augment, build_sets, declared_labels
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
-from perception.inference.evaluate import Evaluation, evaluate_set
+from perception.experiments.evaluate import Evaluation, evaluate_set
 from perception.inference.model import Model
 from perception.labels import LabelScheme
 from perception.models.multitask import MultiTask
 from perception.structures import Prediction
-from perception.training.balance import Balance
 
 Draw = Callable[[NDArray[np.uint8], Prediction], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a run trains, on what, and how its tasks are balanced."""
+    """What a run trains, and on what."""
 
     model: MultiTask
-    balance: Balance
     sets: tuple[TaskSet, ...]
     scheme: LabelScheme | None
     box_names: tuple[str, ...]
@@ -44,6 +42,11 @@ class Experiment:
     def set_tasks(self) -> list[tuple[str, ...]]:
         """The tasks of each data set."""
         return [s.tasks for s in self.sets]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that are trained, each once."""
+        return tuple(dict.fromkeys(task for s in self.sets for task in s.tasks))
 
     @property
     def shared(self) -> list[nn.Parameter]:
@@ -134,7 +137,6 @@ def build(config: DictConfig) -> Experiment:
         head.requires_grad_(task in tasks)  # DDP waits for the gradients of all that is trained
     return Experiment(
         model,
-        _balance(config, tasks),
         sets,
         scheme,
         box_names,
@@ -200,13 +202,6 @@ def input_size(config: DictConfig) -> tuple[int, int] | None:
     """The size that images are resized to for prediction; None: their own."""
     size = config.get("input_size")
     return None if size is None else (int(size[0]), int(size[1]))
-
-
-def _balance(config: DictConfig, tasks: Sequence[str]) -> Balance:
-    settings = _plain(config.balance)
-    if settings["_target_"].endswith(".Uncertainty"):
-        settings["tasks"] = list(tasks)
-    return create(settings, "balance")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

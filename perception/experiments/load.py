@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from perception.errors import PerceptionError
+from perception.experiments import checkpoint
+from perception.experiments.build import build_model
+from perception.experiments.config import merge_overrides, read_config
 from perception.inference.model import Model
 from perception.models.multitask import in_layout
-from perception.training import checkpoint
-from perception.training.build import build_model
-from perception.training.config import merge_overrides, read_config
 
 CHECKPOINTS = ("best", "last")
 

@@ -1,0 +1,1 @@
+"""Experiments: configuration, building, checkpoints, loading, evaluation."""
