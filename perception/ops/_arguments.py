@@ -74,7 +74,8 @@ def check_sampling(sampling_ratio: int) -> None:
 def check_map(name: str, features: Tensor, rois: Tensor) -> None:
     """A map that boxes are read from has pixels; ValueError if not."""
     images, _, height, width = features.shape
-    if rois.shape[0] and (images == 0 or height == 0 or width == 0):
+    # the number of boxes is asked last: in a traced graph nobody knows it
+    if (images == 0 or height == 0 or width == 0) and rois.shape[0]:
         raise ValueError(f"{name} has no pixels to read boxes from: {tuple(features.shape)}")
 
 

@@ -172,7 +172,8 @@ def deform_ps_roi_pool(
 
 
 def _check_map(features: Tensor, rois: Tensor) -> None:
-    if rois.shape[0] and not (features.shape[0] and features.shape[2] and features.shape[3]):
+    empty = not (features.shape[0] and features.shape[2] and features.shape[3])
+    if empty and rois.shape[0]:  # in this order: a traced graph does not know how many boxes
         raise ValueError(f"input has no pixels for {rois.shape[0]} boxes: {tuple(features.shape)}")
 
 
