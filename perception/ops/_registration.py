@@ -55,11 +55,22 @@ def define(
     return op
 
 
-def call(op: Any, *args: Any) -> Any:
-    """Calls an op; without a gradient to record, passes over its autograd layer.
+def call(op: Any, *args: Any) -> Tensor:
+    """Calls an op of one result; without a gradient to record, passes over its autograd layer.
 
     That layer is written in Python and costs more than the kernel for ten boxes.
     """
+    result: Tensor = _call(op, args)
+    return result
+
+
+def call_pair(op: Any, *args: Any) -> tuple[Tensor, Tensor]:
+    """`call` for an op of two results."""
+    results: tuple[Tensor, Tensor] = _call(op, args)
+    return results
+
+
+def _call(op: Any, args: tuple[Any, ...]) -> Any:
     if torch.compiler.is_compiling():
         return op(*args)
     if torch.is_grad_enabled() and any(_needs_grad(arg) for arg in args):

@@ -17,7 +17,7 @@ from perception.ops._arguments import (
     check_sampling,
     check_scale,
 )
-from perception.ops._registration import call, define, deterministic
+from perception.ops._registration import call, call_pair, define, deterministic
 
 
 def roi_pool(
@@ -48,7 +48,7 @@ def roi_pool(
     Source: Girshick, Fast R-CNN, ICCV 2015, section 2.1.
     """
     size, rois = _checked(input, boxes, output_size, spatial_scale)
-    return call(_roi_pool, input, rois, float(spatial_scale), *size)[0]
+    return call_pair(_roi_pool, input, rois, float(spatial_scale), *size)[0]
 
 
 def ps_roi_align(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from perception.ops import reference
-from perception.ops._registration import call, define
+from perception.ops._registration import call, call_pair, define
 
 SOFT_METHODS = ("hard", "linear", "gaussian")
 VOTE_SCORINGS = ("id", "avg", "max", "iou_avg", "generalized_avg", "quasi_sum")
@@ -41,7 +41,7 @@ def nms(
     boxes, scores = _candidates(boxes, scores, iou_threshold)
     if max_output is None:
         return call(_nms, boxes, scores, float(iou_threshold))
-    return call(_nms_padded, boxes, scores, None, float(iou_threshold), _size(max_output))
+    return call_pair(_nms_padded, boxes, scores, None, float(iou_threshold), _size(max_output))
 
 
 def batched_nms(
@@ -78,7 +78,7 @@ def batched_nms(
     idxs = idxs.long()
     if max_output is None:
         return call(_batched_nms, boxes, scores, idxs, float(iou_threshold))
-    return call(_nms_padded, boxes, scores, idxs, float(iou_threshold), _size(max_output))
+    return call_pair(_nms_padded, boxes, scores, idxs, float(iou_threshold), _size(max_output))
 
 
 def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
@@ -137,7 +137,7 @@ def soft_nms(
         raise ValueError(f"sigma must be finite and above 0, got {sigma}")
     if min_score != min_score:
         raise ValueError("min_score must be a number, got NaN")
-    return call(
+    return call_pair(
         _soft_nms,
         boxes,
         scores,
@@ -188,7 +188,7 @@ def box_voting(
         raise ValueError(f"scoring must be one of {VOTE_SCORINGS}, got {scoring!r}")
     if not abs(beta) < math.inf or (beta == 0 and scoring == "generalized_avg"):
         raise ValueError(f"beta must be finite (and not 0 for generalized_avg), got {beta}")
-    return call(
+    return call_pair(
         _box_voting,
         boxes,
         scores,
