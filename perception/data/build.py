@@ -15,6 +15,7 @@ from perception.data.datasets import FrameDataset, declare_dataset, frames_of_cl
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
 from perception.labels import LabelScheme
+from perception.lists import texts, values
 
 OPTIONS = {
     "dataset": None,  # packaged name or path of a dataset.yaml; null: the name of the set
@@ -105,11 +106,12 @@ def declared_labels(data: Mapping[str, Any]) -> tuple[LabelScheme | None, tuple[
     for name, options in data["sets"].items():
         if options is not None:
             full = {**OPTIONS, **options}
+            where = f"data.sets.{name}"
             declared = declare_dataset(
                 full["dataset"] or name,
-                tasks=tuple(full["tasks"] or ()),
+                tasks=texts(full["tasks"], f"{where}.tasks"),
                 merge=full["merge"],
-                box_classes=full["boxes"],
+                box_classes=_box_classes(full["boxes"], where),
             )
             sets.append(TaskSet(str(name), declared, None, 0, Augment((1, 1))))
     return semantic_scheme(sets), box_names(sets)
@@ -163,7 +165,7 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
         val=_open(where, name, full, "val") if full["val"] else None,
         batch_size=int(full["batch_size"]),
         balanced=bool(full["balanced"]),
-        sizes=tuple((int(h), int(w)) for h, w in full["sizes"] or ()),
+        sizes=_sizes(full["sizes"], f"{where}.sizes"),
         augment=augment if own is None else augment.changed(own),
     )
 
@@ -178,18 +180,33 @@ def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> Frame
             "split, include, exclude or limit",
             "Correct the name.",
         )
-    boxes = options["boxes"]
+    place = f"{where}.{part}"
     return open_dataset(
         options["dataset"] or name,
         options["root"],
         table["split"],
-        tasks=tuple(options["tasks"]),
+        tasks=texts(options["tasks"], f"{where}.tasks"),
         merge=options["merge"],
-        box_classes=None if boxes is None else tuple(boxes),
-        include=tuple(table.get("include") or ()),
-        exclude=tuple(table.get("exclude") or ()),
+        box_classes=_box_classes(options["boxes"], where),
+        include=texts(table.get("include"), f"{place}.include"),
+        exclude=texts(table.get("exclude"), f"{place}.exclude"),
         limit=table.get("limit"),
     )
+
+
+def _box_classes(value: object, where: str) -> tuple[str, ...] | None:
+    return None if value is None else texts(value, f"{where}.boxes")
+
+
+def _sizes(value: object, where: str) -> tuple[tuple[int, int], ...]:
+    """[[height, width], ...], or one [height, width]."""
+    rows = values(value, where)
+    if len(rows) == 2 and all(isinstance(n, int) for n in rows):
+        rows = (rows,)
+    try:
+        return tuple((int(h), int(w)) for h, w in rows)
+    except (TypeError, ValueError):
+        raise PerceptionError(where, repr(value), "[[height, width], ...]") from None
 
 
 def _disagree(

@@ -19,6 +19,7 @@ from typing import Any
 from perception.errors import PerceptionError
 from perception.files import packaged, read_yaml
 from perception.labels import LabelScheme, load_scheme
+from perception.lists import texts
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -140,8 +141,8 @@ def load_manifest(name: str | Path) -> Manifest:
         key=str(content["key"]),
         splits=splits,
         reader=str(content.get("reader", "perception.formats.read")),
-        optional=frozenset(content.get("optional") or ()),
-        road=tuple(content.get("road") or ()),
+        optional=frozenset(texts(content.get("optional"), f"{path}: optional")),
+        road=texts(content.get("road"), f"{path}: road"),
         boxes=boxes,
         licence=str(content.get("licence", "")),
         source=str(content.get("source", "")),
@@ -189,8 +190,8 @@ def _split(path: Path, name: str, row: Any) -> Split:
         str(row.get("part", "")),
         row.get("frames"),
         _list(path, str(row["list"])) if row.get("list") else None,
-        tuple(row.get("include") or ()),
-        tuple(row.get("exclude") or ()),
+        texts(row.get("include"), f"{path}: splits.{name}.include"),
+        texts(row.get("exclude"), f"{path}: splits.{name}.exclude"),
         row.get("labelled", True),
     )
 
@@ -204,7 +205,9 @@ def _list(path: Path, name: str) -> Path:
 def _box_class(path: Path, name: str, row: Any) -> BoxClass:
     if not isinstance(row, Mapping) or not {"types"} <= set(row) <= {"types", "neighbours"}:
         raise _bad(f"{path}: boxes.{name}", str(row), "types: [...] and neighbours: [...]")
-    return BoxClass(name, tuple(row["types"]), tuple(row.get("neighbours") or ()))
+    where = f"{path}: boxes.{name}"
+    types = texts(row["types"], f"{where}.types")
+    return BoxClass(name, types, texts(row.get("neighbours"), f"{where}.neighbours"))
 
 
 def _bad(where: object, found: str, expected: str) -> PerceptionError:
