@@ -1,0 +1,37 @@
+"""Reading, writing and finding files: images, text, YAML, JSON."""
+
+from perception.files.atomic import atomic_open, atomic_path, plain, write_json, write_text
+from perception.files.images import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    decode,
+    find_image,
+    image_size,
+    read_image,
+    read_label,
+    read_raster,
+    write_image,
+)
+from perception.files.reading import packaged, read_bytes, read_json, read_text, read_yaml
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "atomic_open",
+    "atomic_path",
+    "decode",
+    "find_image",
+    "image_size",
+    "packaged",
+    "plain",
+    "read_bytes",
+    "read_image",
+    "read_json",
+    "read_label",
+    "read_raster",
+    "read_text",
+    "read_yaml",
+    "write_image",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,70 @@
+"""Reading text, YAML and JSON; what is wrong with a file names the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from perception.errors import PerceptionError
+
+
+def packaged(*parts: str) -> Path:
+    """Path of a packaged data file or folder, e.g. `packaged("datasets", "camvid")`.
+
+    In a checkout (editable install) the folders `conf`, `datasets` and `annotation` stand at the
+    top; in a wheel below `perception/_data`.
+    """
+    here = Path(__file__).resolve().parents[1]
+    for base in (here / "_data", here.parent):
+        if (base / parts[0]).is_dir():
+            return base.joinpath(*parts)
+    raise PerceptionError(
+        here / "_data" / parts[0],
+        "no such folder",
+        "packaged data",
+        "Install road-perception again.",
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, or a `PerceptionError` that names it."""
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PerceptionError(path, reason.lower(), "a readable file", "Check the path.") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file (a byte order mark is dropped)."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PerceptionError(
+            path,
+            f"byte {error.object[error.start]:#04x} at offset {error.start}",
+            "UTF-8 text",
+            "Save the file as UTF-8.",
+        ) from error
+
+
+def read_yaml(path: Path) -> Any:
+    """The value of a YAML file."""
+    import yaml
+
+    try:
+        return yaml.load(read_text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise PerceptionError(path, problem, "valid YAML", "Correct that line.") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file."""
+    try:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise PerceptionError(
+            path, str(error), "valid JSON", "Correct or remove the file."
+        ) from error
