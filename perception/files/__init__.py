@@ -1,11 +1,19 @@
 """Reading, writing and finding files: images, text, YAML, JSON."""
 
 from perception.files.atomic import atomic_open, atomic_path, plain, write_json, write_text
-from perception.files.images import (
+from perception.files.finding import (
     IMAGE_SUFFIXES,
+    Found,
+    files_below,
+    files_in,
+    find_image,
+    find_named,
+    has_suffix,
+    is_data,
+)
+from perception.files.images import (
     MAX_PIXELS,
     decode,
-    find_image,
     image_size,
     read_image,
     read_label,
@@ -17,11 +25,17 @@ from perception.files.reading import packaged, read_bytes, read_json, read_text,
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "Found",
     "atomic_open",
     "atomic_path",
     "decode",
+    "files_below",
+    "files_in",
     "find_image",
+    "find_named",
+    "has_suffix",
     "image_size",
+    "is_data",
     "packaged",
     "plain",
     "read_bytes",

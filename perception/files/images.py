@@ -13,7 +13,6 @@ from perception.files.atomic import atomic_open
 from perception.files.reading import read_bytes
 
 MAX_PIXELS = 200_000_000  # refuses image bombs; the largest benchmark image has 2.1 million
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -69,15 +68,6 @@ def image_size(path: Path) -> tuple[int, int]:
             read_bytes(path)
         raise _not_an_image(path, "an unreadable header") from error
     return height, width
-
-
-def find_image(folder: Path, stem: str) -> Path | None:
-    """`folder/stem` with .png, .jpg or .jpeg, whichever exists."""
-    for suffix in IMAGE_SUFFIXES:
-        path = folder / f"{stem}{suffix}"
-        if path.is_file():
-            return path
-    return None
 
 
 def decode(path: Path, flags: int) -> NDArray[Any]:

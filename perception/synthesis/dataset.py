@@ -6,6 +6,8 @@ validation part, scenes of their own that share nothing with those before them.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,18 +16,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from perception.errors import PerceptionError, UsageError
-from perception.files import read_json, write_json
+from perception.files import read_json, read_text, write_json
 from perception.processes import start_worker, worker_context
 from perception.synthesis.annotate import annotate
 from perception.synthesis.render import render
 from perception.synthesis.scene import draw_scene
-from perception.synthesis.write import FOLDERS, write_frame, write_split
+from perception.synthesis.write import FOLDERS, frame_paths, split_paths, write_frame, write_split
 
 RECORD = "synthesis.json"  # written last: what was asked for
+KEYS = "keys"  # of the record: the frames of each part
 STAGE = ".synthesis"  # frames are made here and moved when all of them are whole
 RELEASE = 1  # counts changes of the pictures
+
+Keys = dict[str, list[str]]  # names of frames by part, train and val
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,17 @@ def synthesize(
         PerceptionError: something cannot be written.
     """
     done = Summary(request.frames - request.val_frames, request.val_frames, False)
-    if _recorded(out) == asdict(request):
+    record = _recorded(out)
+    if record is not None and {**record, KEYS: None} == {**asdict(request), KEYS: None}:
         return Summary(done.train, done.val, True)
-    there = [out / folder for folder in FOLDERS if (out / folder).exists()]
+    there = [name for name in FOLDERS if os.path.lexists(out / name)]
+    if there and record is None:
+        raise UsageError(
+            out,
+            f"{there[0]}/ and no {RECORD}: not made here",
+            "a new or empty folder",
+            "Choose another folder; nothing in this one is removed.",
+        )
     if there and not overwrite:
         raise UsageError(
             out,
@@ -78,19 +92,57 @@ def synthesize(
             "Choose another folder, or add --overwrite to replace them.",
         )
     with _staging(out) as stage:
-        keys = []
+        made = []
         for key in _made(stage, request, workers):
-            keys.append(key)
-            progress(len(keys))
-        write_split(stage, "train", keys[: done.train])
-        write_split(stage, "val", keys[done.train :])
-        (out / RECORD).unlink(missing_ok=True)
-        for folder in there:
-            shutil.rmtree(folder)
-        for name in FOLDERS:
-            (stage / name).rename(out / name)
-    write_json(out / RECORD, asdict(request))
+            made.append(key)
+            progress(len(made))
+        keys = {"train": made[: done.train], "val": made[done.train :]}
+        for part, names in keys.items():
+            write_split(stage, part, names)
+        _replace(stage, out, _keys(out, record), keys)
+    write_json(out / RECORD, {**asdict(request), KEYS: keys})
     return done
+
+
+def _replace(stage: Path, out: Path, old: Keys, new: Keys) -> None:
+    """The files of `old` go, those of `new` come from `stage`; whatever else is in `out` stays."""
+    gone = set(_paths(old))
+    for path in _paths(new):
+        if os.path.lexists(out / path) and path not in gone:
+            raise PerceptionError(
+                out / path, f"a file that {RECORD} does not record", "none", "Move it away."
+            )
+    both = {part: [*old.get(part, []), *names] for part, names in new.items()}
+    write_json(out / RECORD, {KEYS: both})  # a run that is killed from here on can be replaced
+    for path in gone:
+        (out / path).unlink(missing_ok=True)
+    for name in FOLDERS:
+        _remove_empty(out / name)
+        _merge(stage / name, out / name)
+
+
+def _paths(keys: Keys) -> list[Path]:
+    """Every file of some frames, below the data set."""
+    frames = [
+        p for part, names in keys.items() for k in names for p in frame_paths(part, k).values()
+    ]
+    return frames + [path for part in keys for path in split_paths(part).values()]
+
+
+def _remove_empty(folder: Path) -> None:
+    """Removes a folder and those below it, as far as nothing is in them."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        if not any(Path(parent).iterdir()):
+            Path(parent).rmdir()
+
+
+def _merge(source: Path, target: Path) -> None:
+    """Moves a folder, or what is in it where there is such a folder already."""
+    if not os.path.lexists(target):
+        source.rename(target)
+        return
+    for entry in sorted(source.iterdir()):
+        _merge(entry, target / entry.name)
 
 
 @contextmanager
@@ -142,6 +194,28 @@ def _made(out: Path, request: Request, workers: int) -> Iterator[str]:
             raise
 
 
-def _recorded(out: Path) -> object:
+def _recorded(out: Path) -> dict[str, Any] | None:
+    """What the record of a folder says; None without one."""
     path = out / RECORD
-    return read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise PerceptionError(path, type(record).__name__, "a record of frames", "Remove it.")
+    return record
+
+
+def _keys(out: Path, record: dict[str, Any] | None) -> Keys:
+    """The frames that a record names; one of an earlier release leaves that to the lists."""
+    if record is None:
+        return {}
+    if KEYS not in record:
+        lists = {part: out / split_paths(part)["kitti_road"] for part in ("train", "val")}
+        return {part: read_text(p).split() for part, p in lists.items() if p.is_file()}
+    keys = record[KEYS]
+    good = isinstance(keys, dict) and set(keys) <= {"train", "val"}
+    if not good or not all(re.fullmatch("[a-z]+_[0-9]+", str(k)) for v in keys.values() for k in v):
+        raise PerceptionError(
+            f"{out / RECORD}: {KEYS}", "other words", "names of frames", "Choose another folder."
+        )
+    return keys

@@ -45,51 +45,67 @@ def frame_key(scene: Scene, index: int) -> str:
     return f"{scene.road.category}_{index:06d}"
 
 
+def frame_paths(part: str, key: str) -> dict[str, Path]:
+    """Every file of a frame of `part` (train or val), below the data set; the first four are
+    names of one picture.
+    """
+    city, number = key.split("_")
+    road, boxes = Path("kitti_road", "training"), Path("kitti_object", "training")
+    images, fine = Path("cityscapes", "leftImg8bit"), Path("cityscapes", "gtFine")
+    stem = f"{part}/{city}/{city}_{number}_000000"
+    return {
+        "image": road / "image_2" / f"{key}.png",
+        "boxes_image": boxes / "image_2" / f"{number}.png",
+        "cityscapes_image": images / f"{stem}_leftImg8bit.png",
+        "labelme_image": Path("labelme", part, f"{key}.png"),
+        "calibration": road / "calib" / f"{key}.txt",
+        "boxes_calibration": boxes / "calib" / f"{number}.txt",
+        "road": road / "gt_image_2" / f"{city}_road_{number}.png",
+        "lane": road / "gt_image_2" / f"{city}_lane_{number}.png",
+        "boxes": boxes / "label_2" / f"{number}.txt",
+        "ids": fine / f"{stem}_gtFine_labelIds.png",
+        "instances": fine / f"{stem}_gtFine_instanceIds.png",
+        "polygons": fine / f"{stem}_gtFine_polygons.json",
+        "labelme": Path("labelme", part, f"{key}.json"),
+    }
+
+
+def split_paths(part: str) -> dict[str, Path]:
+    """The lists of the frames of a split, for the formats that have no folder per split."""
+    return {name: Path(name, "splits", f"{part}.txt") for name in ("kitti_road", "kitti_object")}
+
+
 def write_frame(
     out: Path, part: str, index: int, scene: Scene, image: NDArray[np.uint8], labels: Labels
 ) -> str:
     """Writes every file of a frame of `part` (train or val) below `out`; returns its key."""
-    key, number, city = frame_key(scene, index), f"{index:06d}", scene.road.category
-    road = out / "kitti_road" / "training"
-    boxes = out / "kitti_object" / "training"
-    stem = f"{part}/{city}/{city}_{number}_000000"
-    picture = road / "image_2" / f"{key}.png"
-    _write_png(picture, image, _PHOTO)
-    _link(picture, boxes / "image_2" / f"{number}.png")
-    _link(picture, out / "cityscapes" / "leftImg8bit" / f"{stem}_leftImg8bit.png")
-    _link(picture, out / "labelme" / part / f"{key}.png")
+    key = frame_key(scene, index)
+    paths = {name: out / path for name, path in frame_paths(part, key).items()}
+    _write_png(paths["image"], image, _PHOTO)
+    for copy in ("boxes_image", "cityscapes_image", "labelme_image"):
+        _link(paths["image"], paths[copy])
+    _write(paths["calibration"], format_calibration(scene.camera.calibration()).encode())
+    _link(paths["calibration"], paths["boxes_calibration"])
 
-    calibration = road / "calib" / f"{key}.txt"
-    _write(calibration, format_calibration(scene.camera.calibration()).encode())
-    _link(calibration, boxes / "calib" / f"{number}.txt")
-    _write_png(
-        road / "gt_image_2" / f"{city}_road_{number}.png",
-        colours(labels.road.road, labels.road.valid),
-        _FLAT,
-    )
-    if labels.road.lane is not None:
-        _write_png(
-            road / "gt_image_2" / f"{city}_lane_{number}.png",
-            colours(labels.road.lane, labels.road.valid),
-            _FLAT,
-        )
-    _write(boxes / "label_2" / f"{number}.txt", format_labels(labels.boxes).encode())
-
-    fine = out / "cityscapes" / "gtFine"
-    _write_png(fine / f"{stem}_gtFine_labelIds.png", labels.ids, _FLAT)
-    _write_png(fine / f"{stem}_gtFine_instanceIds.png", labels.instances, _FLAT)
+    road = labels.road
+    _write_png(paths["road"], colours(road.road, road.valid), _FLAT)
+    if road.lane is not None:
+        _write_png(paths["lane"], colours(road.lane, road.valid), _FLAT)
+    _write(paths["boxes"], format_labels(labels.boxes).encode())
+    _write_png(paths["ids"], labels.ids, _FLAT)
+    _write_png(paths["instances"], labels.instances, _FLAT)
     size = scene.camera.size
-    _write(fine / f"{stem}_gtFine_polygons.json", _cityscapes_json(labels.shapes, size))
-    _write(out / "labelme" / part / f"{key}.json", _labelme_json(labels.shapes, f"{key}.png", size))
+    _write(paths["polygons"], _cityscapes_json(labels.shapes, size))
+    _write(paths["labelme"], _labelme_json(labels.shapes, paths["labelme_image"].name, size))
     return key
 
 
 def write_split(out: Path, part: str, keys: list[str]) -> None:
-    """Lists of the frames of a split, for the formats that have no folder per split."""
-    lines = "".join(f"{key}\n" for key in keys)
-    _write(out / "kitti_road" / "splits" / f"{part}.txt", lines.encode())
+    """Writes the lists of the frames of a split."""
+    paths = split_paths(part)
+    _write(out / paths["kitti_road"], "".join(f"{key}\n" for key in keys).encode())
     numbers = "".join(f"{key.split('_')[1]}\n" for key in keys)
-    _write(out / "kitti_object" / "splits" / f"{part}.txt", numbers.encode())
+    _write(out / paths["kitti_object"], numbers.encode())
 
 
 def _cityscapes_json(shapes: tuple[Shape, ...], size: tuple[int, int]) -> bytes:

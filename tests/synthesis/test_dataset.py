@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from perception.cli import main
-from perception.errors import UsageError
+from perception.errors import PerceptionError, UsageError
 from perception.files import read_json, read_label, read_raster
 from perception.formats.kitti_calib import SHAPES, read_calibration
 from perception.formats.kitti_object import read_labels
@@ -109,6 +110,60 @@ def test_frames_of_another_run_are_replaced_only_when_asked(tmp_path: Path) -> N
 
     synthesize(tmp_path, two, overwrite=True)
     assert read_json(tmp_path / "synthesis.json")["seed"] == 1
+
+
+@pytest.mark.parametrize("name", ["kitti_road", "kitti_object", "cityscapes", "labelme"])
+def test_a_folder_that_was_not_made_here_is_never_removed(tmp_path: Path, name: str) -> None:
+    request = Request(frames=1, val_frames=0, seed=0, width=208, height=64)
+    real = tmp_path / name / "deep" / "real.png"
+    real.parent.mkdir(parents=True)
+    real.write_bytes(b"real data")
+
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match=f"{name}/ and no synthesis.json.*another folder"):
+            synthesize(tmp_path, request, overwrite=overwrite)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [real]
+
+
+def test_overwrite_removes_what_the_record_names_and_nothing_else(tmp_path: Path) -> None:
+    one = Request(frames=2, val_frames=1, seed=0, width=208, height=64)
+    synthesize(tmp_path, one)
+    mine = [tmp_path / "labelme/train/mine.json", tmp_path / "cityscapes/own/a.png"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+    two = Request(frames=1, val_frames=0, seed=1, width=208, height=64)
+
+    synthesize(tmp_path, two, overwrite=True)
+
+    synthesize(tmp_path / "fresh", two)
+    fresh = digests(tmp_path / "fresh")
+    left = {p: d for p, d in digests(tmp_path).items() if not p.startswith("fresh")}
+    assert {p: left[p] for p in fresh} == fresh
+    assert set(left) - set(fresh) == {p.relative_to(tmp_path).as_posix() for p in mine}
+
+
+def test_a_file_in_the_place_of_a_new_frame_is_not_replaced(tmp_path: Path) -> None:
+    one = Request(frames=1, val_frames=0, seed=0, width=208, height=64)
+    synthesize(tmp_path, one)
+    mine = tmp_path / "kitti_object/training/label_2/000001.txt"
+    mine.write_bytes(b"mine")
+    before = digests(tmp_path)
+
+    with pytest.raises(PerceptionError, match=r"000001\.txt.*does not record"):
+        synthesize(tmp_path, Request(2, 0, 0, 208, 64), overwrite=True)
+    assert digests(tmp_path) == before
+
+
+def test_frames_of_an_earlier_release_can_be_replaced(tmp_path: Path) -> None:
+    synthesize(tmp_path, Request(frames=2, val_frames=1, seed=0, width=208, height=64))
+    record = read_json(tmp_path / "synthesis.json")
+    del record["keys"]
+    (tmp_path / "synthesis.json").write_text(json.dumps(record))
+
+    synthesize(tmp_path, Request(1, 0, 1, 208, 64), overwrite=True)
+
+    assert len(list((tmp_path / "labelme").rglob("*.json"))) == 1
 
 
 def test_a_run_that_is_stopped_leaves_no_frames(tmp_path: Path) -> None:
