@@ -111,7 +111,7 @@ def _images(manifest: Manifest, root: Path, split: Split) -> dict[str, tuple[Pat
             match = regex.fullmatch(name.removesuffix(suffix))
             if match is None:
                 continue
-            values = {**match.groupdict(), "part": split.part}
+            values = manifest.field_values(match.groupdict(), split.part)
             key = manifest.key.format(**values)
             if _wanted(key, split):
                 found.setdefault(key, (path, values))
@@ -137,7 +137,7 @@ def _wanted(key: str, split: Split) -> bool:
 
 def _existing(root: Path, relative: str) -> Path | None:
     """The file, or with an image suffix where the template gives none."""
-    if Path(relative).suffix in {".txt", ".json", ".xml", *IMAGE_SUFFIXES}:
+    if Path(relative).suffix in {".txt", ".json", ".xml", ".mat", *IMAGE_SUFFIXES}:
         return root / relative if (root / relative).is_file() else None
     for suffix in IMAGE_SUFFIXES:
         path = root / f"{relative}{suffix}"

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from perception.errors import PerceptionError
-from perception.files import packaged, read_yaml
+from perception.files import packaged, read_text, read_yaml
 from perception.labels import LabelScheme, load_scheme
 from perception.lists import texts
 
@@ -56,6 +56,7 @@ class Manifest:
     layout: Mapping[str, str]  # "image" and labels → path template
     key: str  # template of a frame's key
     splits: Mapping[str, Split]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # part → {name} by {number}
     reader: str = "perception.formats.read"  # module with `read(files, manifest) -> Frame`
     optional: frozenset[str] = frozenset()  # parts of the layout that a frame may lack
     road: tuple[str, ...] = ()  # classes whose union is the road label
@@ -95,6 +96,25 @@ class Manifest:
             f"one of {', '.join(self.splits)}",
             "Give one of these, or a .txt file with one frame name per line.",
         )
+
+    def field_values(self, found: Mapping[str, str], part: str) -> dict[str, str]:
+        """The fields of a path with its part and, where frames are numbered, its `{name}`.
+
+        Raises:
+            PerceptionError: a number that the list of names does not have.
+        """
+        values = {**found, "part": part}
+        if part in self.names:
+            names, number = self.names[part], found.get("number", "")
+            if not number.isdecimal() or not 1 <= int(number) <= len(names):
+                raise PerceptionError(
+                    f"{self.name}: {part}/{number}",
+                    "no name",
+                    f"a number from 1 to {len(names)}, the lines of its list",
+                    "Move that file away: what it shows is not known.",
+                )
+            values["name"] = names[int(number) - 1]
+        return values
 
     def box_classes(self, names: tuple[str, ...] | None = None) -> tuple[BoxClass, ...]:
         """The named box classes in that order; all of them for None."""
@@ -140,6 +160,7 @@ def load_manifest(name: str | Path) -> Manifest:
         layout=layout,
         key=str(content["key"]),
         splits=splits,
+        names={str(k): _names(path, str(v)) for k, v in (content.get("names") or {}).items()},
         reader=str(content.get("reader", "perception.formats.read")),
         optional=frozenset(texts(content.get("optional"), f"{path}: optional")),
         road=texts(content.get("road"), f"{path}: road"),
@@ -194,6 +215,14 @@ def _split(path: Path, name: str, row: Any) -> Split:
         texts(row.get("exclude"), f"{path}: splits.{name}.exclude"),
         row.get("labelled", True),
     )
+
+
+def _names(path: Path, name: str) -> tuple[str, ...]:
+    """The lines of a list beside the manifest."""
+    lines = read_text(path.parent / name).split()
+    if len(set(lines)) < len(lines):
+        raise _bad(f"{path.parent / name}", "a name twice", "every name once")
+    return tuple(lines)
 
 
 def _list(path: Path, name: str) -> Path:
