@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from perception.processes import worker_context
+from perception.errors import PerceptionError
+from perception.processes import cores, map_in_order, worker_context
 
 ROOT = Path(__file__).parents[1]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux alone")
@@ -108,6 +109,35 @@ def test_no_worker_outlives_a_killed_parent(tmp_path: Path, before: str) -> None
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         pytest.fail("the workers live on")
+
+
+def _half(number: int) -> float:
+    return number / 2
+
+
+def _kill_at_seven(number: int) -> int:
+    if number == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
+    assert list(map_in_order(_half, range(40), workers)) == [n / 2 for n in range(40)]
+
+
+def test_a_killed_worker_is_one_error_that_says_what_to_do() -> None:
+    line = r"A worker process was killed, probably out of memory\. Use fewer --workers\."
+    with pytest.raises(PerceptionError, match=line):
+        list(map_in_order(_kill_at_seven, range(20), 2))
+
+
+def test_the_cores_are_counted_where_the_system_has_no_affinity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert cores() >= 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert cores() == (os.cpu_count() or 1)
 
 
 def test_elsewhere_workers_are_fresh_interpreters(monkeypatch: pytest.MonkeyPatch) -> None:

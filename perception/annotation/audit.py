@@ -11,10 +11,11 @@ from pathlib import Path
 from perception.annotation import formats
 from perception.annotation.checks import LOW_BOX, FileFacts, Finding, inspect
 from perception.annotation.classes import LabelTable
-from perception.annotation.convert import map_in_order, plan
+from perception.annotation.convert import plan
 from perception.annotation.interfaces import Item, Settings
 from perception.annotation.sources import labelme as labelme_source
 from perception.files import IMAGE_SUFFIXES
+from perception.processes import map_in_order
 
 SEVERITIES = ("error", "warn", "info")
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,7 @@ from perception.annotation.scene import Scene, compose
 from perception.errors import PerceptionError, UsageError
 from perception.files import atomic_open
 from perception.formats.problems import Problem, RefusedError
-from perception.processes import start_worker, worker_context
+from perception.processes import map_in_order
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -169,27 +167,6 @@ def _write(
 
 
 # ---------------------------------------------------------------------------- all files
-
-
-def map_in_order(run: Callable[[In], Out], jobs: list[In], workers: int) -> Iterator[Out]:
-    """`run` of each job, in the order of the jobs, in `workers` processes."""
-    workers = min(workers, len(jobs))
-    if workers <= 1 or len(jobs) <= SERIAL_FILES:
-        yield from map(run, jobs)
-        return
-    with ProcessPoolExecutor(workers, worker_context(__name__), start_worker) as pool:
-        try:
-            yield from pool.map(run, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
-        except BrokenProcessPool:
-            raise PerceptionError(
-                "workers",
-                "a worker process that died",
-                "enough memory",
-                "Run it again with --overwrite and fewer --workers; finished files are kept.",
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _check_folders(src: Path, out: Path, target: Target) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perception.cli.convert import printable
 from perception.errors import UsageError
+from perception.processes import cores
+from perception.progress import tracked
 
 if TYPE_CHECKING:
     from perception.annotation.audit import Audit
-    from perception.annotation.checks import FileFacts
 
 EPILOG = """
 Severities: error (converting refuses the file), warn (look at it), info (counts).
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-outside", action="store_true", help="follow paths that lead out of SRC"
     )
-    parser.add_argument("--workers", type=int, metavar="N", default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, metavar="N", default=cores())
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     settings = Settings(load_table(args.label_map), allow_outside=args.allow_outside)
-    audit = audit_folder(args.src, settings, workers=args.workers, progress=_progress)
+    audit = audit_folder(
+        args.src, settings, workers=args.workers, progress=partial(tracked, title="auditing")
+    )
     if args.html is not None:
         from perception.annotation.audit_page import audit_page
         from perception.files import write_text
@@ -118,14 +120,3 @@ def _print(audit: Audit) -> None:
     print(
         f"{len(audit.files)} files: {audit.count('error')} errors, {audit.count('warn')} warnings"
     )
-
-
-def _progress(facts: Iterable[FileFacts], count: int) -> Iterator[FileFacts]:
-    """The results, with a bar on a terminal."""
-    if not sys.stderr.isatty():
-        yield from facts
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(facts, "auditing", total=count, console=Console(stderr=True))

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from perception.annotation import formats
 from perception.errors import UsageError
 from perception.memory import keep_freed_memory
+from perception.processes import cores
+from perception.progress import tracked
 
 if TYPE_CHECKING:
     from perception.annotation.interfaces import Settings, Target
-    from perception.annotation.report import FileResult, Report
+    from perception.annotation.report import Report
 
 EXAMPLES = """
 examples:
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        default=os.cpu_count() or 1,
+        default=cores(),
         help="processes (default: all cores); any N gives the same files",
     )
     parser.add_argument(
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         settings,
         workers=args.workers,
         options=_recorded(args, target),
-        progress=_progress,
+        progress=partial(tracked, title="converting"),
     )
     _print(report, args.out)
     return 1 if report.errors else 0
@@ -215,17 +216,6 @@ def _make_map(args: argparse.Namespace) -> int:
     for line in summary.unreadable[:SHOWN]:
         print(f"perception: {line}", file=sys.stderr)
     return 1 if summary.unreadable else 0
-
-
-def _progress(results: Iterable[FileResult], count: int) -> Iterator[FileResult]:
-    """The results, with a bar on a terminal."""
-    if not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(results, "converting", total=count, console=Console(stderr=True))
 
 
 def _print(report: Report, out: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from perception.errors import UsageError
 from perception.files import packaged, write_json
+from perception.processes import cores
+from perception.progress import progress
 
 _EXAMPLES = """examples:
   perception prepare camvid --root data/camvid
@@ -41,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=os.cpu_count() or 1,
+        default=cores(),
         metavar="N",
         help="processes (default: one per core); changes nothing but the time",
     )
@@ -56,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise UsageError("--workers", str(args.workers), "1 or more", "Correct it.")
     manifest = load_manifest(args.dataset)
-    with _progress() as progress:
-        report = verify(manifest, args.root, args.split, workers=args.workers, progress=progress)
+    with progress("reading") as show:
+        report = verify(manifest, args.root, args.split, workers=args.workers, progress=show)
     print(f"{manifest.title}: {args.root}")
     for split in report.splits:
         of = f" of {split.expected}" if split.expected is not None else ""
@@ -108,15 +106,3 @@ def _follows(key: str, following: str) -> bool:
 def _number(key: str) -> str:
     """The digits that a key ends in."""
     return key[len(key.rstrip("0123456789")) :]
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A bar on stderr while a person looks on."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

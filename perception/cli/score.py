@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from perception.errors import UsageError
 from perception.memory import keep_freed_memory
+from perception.progress import progress
 from perception.scoring import BENCHMARKS, Outcome, benchmark_class, create, run_benchmark
 
 _EXAMPLES = """examples:
@@ -147,17 +147,5 @@ class _BenchmarkParser(argparse.ArgumentParser):
 def _score(args: argparse.Namespace) -> Outcome:
     options = {key: value for key, value in vars(args).items() if key in args.options}
     benchmark = create(args.benchmark, options)
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return run_benchmark(benchmark, args.gt, args.pred, workers=args.workers)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(args.benchmark)
-        return run_benchmark(
-            benchmark,
-            args.gt,
-            args.pred,
-            workers=args.workers,
-            advance=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress(args.benchmark) as show:
+        return run_benchmark(benchmark, args.gt, args.pred, workers=args.workers, advance=show)

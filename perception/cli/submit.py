@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from perception.errors import UsageError
+from perception.progress import progress
 from perception.scoring.kitti_road_submission import (
     Submission,
     check_submission,
@@ -61,19 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(args: argparse.Namespace) -> Submission:
     find_maps(args.pred)  # before the bar appears
-    if not sys.stderr.isatty():
-        return write_submission(args.pred, args.calib, args.out)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("bird's-eye view")
-        return write_submission(
-            args.pred,
-            args.calib,
-            args.out,
-            advance=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress("bird's-eye view") as show:
+        return write_submission(args.pred, args.calib, args.out, advance=show)
 
 
 def _tell(path: Path, submission: Submission) -> int:

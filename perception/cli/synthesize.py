@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
 from perception.errors import UsageError
+from perception.processes import cores
+from perception.progress import progress
 
 EPILOG = """
 Every frame is a street of its own: road with markings, kerbs and sidewalks, buildings, trees,
@@ -79,13 +80,13 @@ def run(args: argparse.Namespace) -> int:
             f"at most --frames, {args.frames}",
             "They are part of the frames; ask for more frames.",
         )
-    workers = args.workers if args.workers is not None else len(os.sched_getaffinity(0))
+    workers = args.workers if args.workers is not None else cores()
     _at_least("--workers", workers, 1)
     request = Request(args.frames, val, args.seed, width, height)
     started = time.perf_counter()
-    with _bar(args.frames) as progress:
+    with progress("frames", args.frames) as show:
         made = synthesize(
-            args.out, request, workers=workers, overwrite=args.overwrite, progress=progress
+            args.out, request, workers=workers, overwrite=args.overwrite, progress=show
         )
     seconds = time.perf_counter() - started
     if made.already_there:
@@ -97,35 +98,6 @@ def run(args: argparse.Namespace) -> int:
             f"{width}x{height} in {rate}"
         )
     return 0
-
-
-class _bar:  # noqa: N801 - used like a function
-    """A progress bar on a terminal's stderr; calling it sets the number of frames done."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self.progress = Progress(
-            *Progress.get_default_columns()[:2],
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self.task = self.progress.add_task("frames", total=total)
-
-    def __enter__(self) -> _bar:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def __call__(self, done: int) -> None:
-        self.progress.update(self.task, completed=done)
 
 
 def _size(text: str) -> tuple[int, int]:

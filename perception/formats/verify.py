@@ -6,8 +6,7 @@ is legal); absent labels, unreadable files and labels that do not fit their imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from perception.files import IMAGE_SUFFIXES
 from perception.formats.frames import FrameFiles, Listing, find_frames, survey
 from perception.formats.manifest import Manifest, Split
 from perception.formats.read import NAMES
-from perception.processes import start_worker, worker_context
+from perception.processes import map_in_order
 from perception.structures import Frame
 
 
@@ -72,7 +71,8 @@ def verify(
     missing = dict.fromkeys(path for _, listing in listings for path in listing.unlabelled)
     damage = [f"{path}: missing, though its image is there" for path in missing]
     ordered = [frames[key] for key in sorted(frames)]
-    for done, lines in enumerate(_checked(manifest, ordered, workers), 1):
+    check = partial(check_frame, manifest=manifest)
+    for done, lines in enumerate(map_in_order(check, ordered, workers), 1):
         damage.extend(lines)
         if progress:
             progress(done, len(ordered))
@@ -118,17 +118,6 @@ def check_image(path: Path) -> None:
         raise PerceptionError(
             path, str(error), "a whole image", "Copy or download it again."
         ) from error
-
-
-def _checked(
-    manifest: Manifest, frames: Sequence[FrameFiles], workers: int
-) -> Iterable[tuple[str, ...]]:
-    check = partial(check_frame, manifest=manifest)
-    if workers <= 1:
-        yield from map(check, frames)
-        return
-    with ProcessPoolExecutor(workers, worker_context(__name__), start_worker) as pool:
-        yield from pool.map(check, frames, chunksize=8)
 
 
 def _image(path: Path) -> list[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.progress import Progress
 
 from perception.experiments import checkpoint
 from perception.experiments.build import Experiment, build
@@ -20,6 +19,7 @@ from perception.experiments.evaluate import Evaluation
 from perception.experiments.load import choose_device, find_checkpoint
 from perception.files import write_json
 from perception.inference.model import Model
+from perception.progress import progress
 from perception.training.logs import read_log
 
 
@@ -63,10 +63,9 @@ def open_run(
 
 def evaluate_run(run: StoredRun) -> Evaluation:
     """Scores every validation frame, with a progress bar, and writes `evaluation.json`."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("evaluate", total=run.experiment.validation_frames)
-        evaluation = run.experiment.evaluate(tick=lambda: bar.advance(task))
+    with progress("evaluate", run.experiment.validation_frames) as show:
+        done = count(1)
+        evaluation = run.experiment.evaluate(tick=lambda: show(next(done)))
     write_json(run.folder / "evaluation.json", as_values(run, evaluation))
     return evaluation
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perception.errors import PerceptionError
+from perception.processes import map_in_order
 from perception.scoring.benchmark import Benchmark, Result
 
 CHUNK = 8  # images handed to a worker at once
@@ -54,31 +54,12 @@ def run_benchmark(
 
 
 def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
-    workers = min(workers, -(-len(jobs) // CHUNK))
-    if workers <= 1:
+    if workers <= 1 or len(jobs) <= CHUNK:
         yield from benchmark.records(jobs)
         return
-    # a twentieth of a second that one process does not need
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    from perception.processes import start_worker, worker_context
-
     chunks = [jobs[i : i + CHUNK] for i in range(0, len(jobs), CHUNK)]
-    context = worker_context(type(benchmark).__module__)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
-    try:
-        for records in pool.map(partial(_score_chunk, benchmark), chunks):
-            yield from records
-    except BrokenProcessPool as error:
-        raise PerceptionError(
-            "workers",
-            "a worker process that died",
-            "all alive to the end",
-            "Usually memory is short: use fewer --workers.",
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    for records in map_in_order(partial(_score_chunk, benchmark), chunks, workers, few=1, chunk=1):
+        yield from records
 
 
 def _score_chunk(benchmark: Benchmark[Any, Any], jobs: Sequence[Any]) -> list[Any]:

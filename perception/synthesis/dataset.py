@@ -10,8 +10,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +18,7 @@ from typing import Any
 
 from perception.errors import PerceptionError, UsageError
 from perception.files import read_json, read_text, write_json
-from perception.processes import start_worker, worker_context
+from perception.processes import map_in_order
 from perception.synthesis.annotate import annotate
 from perception.synthesis.render import render
 from perception.synthesis.scene import draw_scene
@@ -93,7 +91,8 @@ def synthesize(
         )
     with _staging(out) as stage:
         made = []
-        for key in _made(stage, request, workers):
+        make = partial(make_frame, stage, request)
+        for key in map_in_order(make, range(request.frames), workers):
             made.append(key)
             progress(len(made))
         keys = {"train": made[: done.train], "val": made[done.train :]}
@@ -170,28 +169,6 @@ def make_frame(out: Path, request: Request, index: int) -> str:
     rendering = render(scene)
     part = "train" if index < request.frames - request.val_frames else "val"
     return write_frame(out, part, index, scene, rendering.image, annotate(scene, rendering))
-
-
-def _made(out: Path, request: Request, workers: int) -> Iterator[str]:
-    """Keys in the order of the frames."""
-    make = partial(make_frame, out, request)
-    if workers <= 1:
-        yield from map(make, range(request.frames))
-        return
-    context = worker_context(__name__)
-    with ProcessPoolExecutor(min(workers, request.frames), context, start_worker) as pool:
-        try:
-            yield from pool.map(make, range(request.frames), chunksize=4)
-        except BrokenProcessPool as error:
-            raise PerceptionError(
-                "--workers",
-                "a worker process that was killed",
-                "all of them alive",
-                "Is the memory full? Use fewer workers.",
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _recorded(out: Path) -> dict[str, Any] | None:
