@@ -17,6 +17,7 @@ VERBS = {
     "train": "train a multi-task model, evaluate it and write a report",
     "evaluate": "score a trained run on its validation sets",
     "predict": "predict images, a folder or a video with a trained run",
+    "serve": "answer images over HTTP with a trained model; a page to try it on",
     "synthesize": "render street scenes with labels in four formats",
     "look": "draw augmented samples with their labels into a page",
     "prepare": "verify a data set: what is there, missing, damaged",

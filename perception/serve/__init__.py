@@ -1,0 +1,1 @@
+"""A trained model over HTTP, and one page to try it on."""
