@@ -65,7 +65,8 @@ def convert_folder(
     source, target = formats.source(source_name), formats.target(target_name)
     settings = replace(settings, rasters=target.rasters)
     _check_folders(src, out, target)
-    jobs = plan(source.find(src, settings), target, settings)
+    found = source.find(src, settings)
+    jobs = plan(found.items, target, settings)
     run = partial(_run, source_name, target_name, out, settings)
     results = list(progress(map_in_order(run, jobs, workers), len(jobs)))
     if target.finish is not None:
@@ -73,7 +74,7 @@ def convert_folder(
         for path, content in target.finish(parts, settings).items():
             write_if_changed(out / path, content)
     kept = tuple(replace(result, part=None) for result in results)
-    report = Report(target_name, options or {}, kept)
+    report = Report(target_name, options or {}, kept, found.notes, found.hidden)
     write_if_changed(out / "report.json", report.encode())
     return report
 

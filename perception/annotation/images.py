@@ -27,6 +27,7 @@ from perception.formats.labelme import IMAGE_FORMATS
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Image
 
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 640 << 20  # 100 million pixels of three 16-bit channels, not compressed
 _ORIENTATION = 0x0112  # EXIF tag
@@ -119,8 +120,9 @@ def benchmark_image(
     inside: Callable[[Path], bool],
     declared: tuple[Any, Any] = (None, None),
 ) -> tuple[EncodedImage, list[Problem]]:
-    """The image `folder/stem` with .png, .jpg or .jpeg; raises as `find_image` does."""
-    for suffix in IMAGE_SUFFIXES:
+    """The image `folder/stem` with the suffix of an image; raises as `find_image` does."""
+    suffixes = [written for suffix in IMAGE_SUFFIXES for written in (suffix, suffix.upper())]
+    for suffix in suffixes:
         path = folder / f"{stem}{suffix}"
         refuse_outside(inside, path)
         if _is_file(path):
@@ -156,7 +158,7 @@ def decode_image(
     except Exception as error:  # Pillow raises many kinds on damaged images
         raise RefusedError(
             "image_unreadable",
-            f"found no whole image ({type(error).__name__}), expected PNG or JPEG; copy it again",
+            f"no whole image of the formats {', '.join(IMAGE_FORMATS)}; copy it again",
         ) from None
 
 

@@ -45,6 +45,15 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What a source has found below a folder."""
+
+    items: list[Item]
+    notes: tuple[tuple[str, Problem], ...] = ()  # (folder, what is wrong with it)
+    hidden: int = 0  # files passed over because of their names
+
+
+@dataclass(frozen=True)
 class Sample:
     """One annotation read: no frame where a problem is an error."""
 
@@ -68,7 +77,7 @@ class Source:
     `find` raises `UsageError` where nothing of the format is there.
     """
 
-    find: Callable[[Path, Settings], list[Item]]
+    find: Callable[[Path, Settings], Found]
     read: Callable[[Item, Settings], Sample]
 
 

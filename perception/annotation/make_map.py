@@ -32,7 +32,7 @@ def write_map(src: Path, path: Path) -> MapSummary:
     """
     counts: Counter[str] = Counter()
     unreadable = []
-    for item in labelme_source.find(src, Settings(default_table())):
+    for item in labelme_source.find(src, Settings(default_table())).items:
         try:
             shapes = labelme.read(item.path).shapes
         except RefusedError as error:

@@ -34,6 +34,8 @@ class Report:
     target: str
     options: dict[str, Any]
     results: tuple[FileResult, ...]
+    notes: tuple[tuple[str, Problem], ...] = ()  # (folder, what is wrong with it)
+    hidden: int = 0  # files passed over because of their names
 
     def encode(self) -> bytes:
         """The bytes of `report.json`."""
@@ -53,13 +55,15 @@ class Report:
 
     @property
     def errors(self) -> list[tuple[str, Problem]]:
-        """(file, problem) that left files without output."""
-        return _sorted((r.file, p) for r in self.results for p in r.problems if p.error)
+        """(file or folder, problem) that left files without output."""
+        rows = [(r.file, p) for r in self.results for p in r.problems]
+        return _sorted(row for row in (*rows, *self.notes) if row[1].error)
 
     @property
     def warnings(self) -> list[tuple[str, Problem]]:
         """(file, problem) of what was converted all the same."""
-        return _sorted((r.file, p) for r in self.results if not r.failed for p in r.problems)
+        rows = [(r.file, p) for r in self.results if not r.failed for p in r.problems]
+        return _sorted((*rows, *(note for note in self.notes if not note[1].error)))
 
 
 def _sorted(rows: Iterable[tuple[str, Problem]]) -> list[tuple[str, Problem]]:

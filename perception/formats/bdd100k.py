@@ -44,6 +44,7 @@ class Place:
     start: int  # byte offset of its JSON object; -1: the whole file is one frame
     length: int
     index: int  # among the frames of the file
+    video: str = ""  # its recording, where the frame names one
 
 
 def find_frames(path: Path) -> list[Place]:
@@ -52,16 +53,19 @@ def find_frames(path: Path) -> list[Place]:
     Raises:
         RefusedError: json_invalid, json_encoding, json_too_large, not_bdd100k.
     """
-    with path.open("rb") as file:
-        first = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if first == b"[":
-        rows = enumerate(_listed(path))
-        return [Place(_name(value), start, length, n) for n, (value, start, length) in rows]
-    content = _whole(path)
+    try:
+        with path.open("rb") as file:
+            first = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if first == b"[":
+            rows = enumerate(_listed(path))
+            return [_place(value, start, length, n) for n, (value, start, length) in rows]
+        content = _whole(path)
+    except OSError as error:
+        raise RefusedError("json_invalid", f"cannot be read: {error.strerror}") from None
     frames = content.get("frames")
     if "name" not in content and isinstance(frames, list):
-        return [Place(_name(frame), -1, 0, n) for n, frame in enumerate(frames)]
-    return [Place(_name(content), -1, 0, 0)]
+        return [_place(frame, -1, 0, n) for n, frame in enumerate(frames)]
+    return [_place(content, -1, 0, 0)]
 
 
 def read_frame(path: Path, place: Place) -> tuple[list[Shape], list[Problem]]:
@@ -78,15 +82,14 @@ def read_frame(path: Path, place: Place) -> tuple[list[Shape], list[Problem]]:
         content = _whole(path)
         if "name" not in content:
             content = content["frames"][place.index]
-    records = content.get("labels")
-    if records is None and isinstance(content.get("frames"), list) and content["frames"]:
-        records = content["frames"][0].get("objects")
+    records = _records(content)
     shapes: list[Shape] = []
     problems: list[Problem] = []
-    for index, record in enumerate(records or []):
+    for index, record in enumerate(records):
         try:
-            found = _shapes(record, len(shapes))
-            shapes += found
+            if swapped := _swapped(record):
+                problems.append(Problem("inverted_box", swapped, index))
+            shapes += _shapes(record, len(shapes))
         except RefusedError as error:
             problems.append(
                 Problem(
@@ -144,7 +147,7 @@ def _shapes(record: object, number: int) -> list[Shape]:
         flags["ignore"] = True
     if isinstance(record.get("box2d"), dict):
         x1, y1, x2, y2 = (record["box2d"].get(k) for k in ("x1", "y1", "x2", "y2"))
-        corners = read_points([[x1, y1], [x2, y2]])
+        corners = np.sort(read_points([[x1, y1], [x2, y2]]), axis=0)
         return [Shape(label, "rectangle", corners + np.array([[0, 0], [1, 1]]), flags=flags)]
     if not isinstance(record.get("poly2d"), list) or not record["poly2d"]:
         raise RefusedError("not_converted", f"{label}: neither box2d nor poly2d")
@@ -155,6 +158,32 @@ def _shapes(record: object, number: int) -> list[Shape]:
             for p in parts
         ]
     return parts
+
+
+def _records(frame: dict[str, Any]) -> list[Any]:
+    """The labels of a frame; none where it says null or nothing."""
+    records = frame.get("labels")
+    if records is None and isinstance(frame.get("frames"), list) and frame["frames"]:
+        inner = frame["frames"][0]
+        if not isinstance(inner, dict):
+            raise RefusedError("bad_shape", "frames: expected objects with a list `objects`")
+        records = inner.get("objects")
+    if records is None:
+        return []
+    if not isinstance(records, list):
+        raise RefusedError("bad_shape", f"labels: found {type(records).__name__}, expected a list")
+    return records
+
+
+def _swapped(record: object) -> str:
+    """What is said of a box whose corners are not top left and bottom right; "" for all others."""
+    box = record.get("box2d") if isinstance(record, dict) else None
+    if not isinstance(box, dict):
+        return ""
+    x1, y1, x2, y2 = (box.get(k) for k in ("x1", "y1", "x2", "y2"))
+    if not all(type(value) in (int, float) for value in (x1, y1, x2, y2)):
+        return ""  # refused when it is read
+    return "corners in another order than x1 < x2, y1 < y2" if x1 > x2 or y1 > y2 else ""
 
 
 def _label(category: str, attributes: Mapping[str, Any]) -> str:
@@ -206,11 +235,12 @@ def _whole(path: Path) -> dict[str, Any]:
     return content
 
 
-def _name(frame: object) -> str:
+def _place(frame: object, start: int, length: int, index: int) -> Place:
     name = frame.get("name") if isinstance(frame, dict) else None
-    if not isinstance(name, str) or not name:
+    if not isinstance(frame, dict) or not isinstance(name, str) or not name:
         raise RefusedError("not_bdd100k", "found a frame without a name")
-    return name
+    video = frame.get("videoName")
+    return Place(name, start, length, index, video if isinstance(video, str) else "")
 
 
 def _listed(path: Path) -> Iterator[tuple[Any, int, int]]:

@@ -30,7 +30,7 @@ MAX_BYTES = 256 << 20
 MAX_VALUES = 10_000_000  # values of a file; more would fill the memory, not an image
 MAX_COORDINATE = 1_000_000  # larger floats are undefined as C integers
 SHAPE_KEYS = ("label", "points", "group_id", "description", "shape_type", "flags", "mask")
-IMAGE_FORMATS = ("PNG", "JPEG", "MPO", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # none runs a program
+IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")  # none runs a program
 
 _ANY = 10**9
 # shape_type: fewest and most points; fewer in a polygon or linestrip is "degenerate", not an error
@@ -98,6 +98,12 @@ def parse_json(data: bytes) -> Any:
     try:
         return json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise RefusedError(
+                "json_encoding",
+                "found UTF-16, expected UTF-8 text; convert it with "
+                "`iconv -f utf-16 -t utf-8 OLD > NEW`",
+            ) from None
         raise RefusedError(
             "json_encoding",
             f"found byte {data[error.start]:#04x} at offset {error.start}, expected UTF-8 text. "

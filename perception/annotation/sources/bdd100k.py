@@ -8,62 +8,67 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perception.annotation.images import decode_image, inside_of, read_file, refuse_outside
-from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.annotation.images import (
+    PICTURES,
+    decode_image,
+    inside_of,
+    read_file,
+    refuse_outside,
+)
+from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.pairing import Pairing, pair
+from perception.annotation.walk import walk
 from perception.errors import UsageError
-from perception.files import IMAGE_SUFFIXES
 from perception.formats.bdd100k import Place, find_frames, read_frame
-from perception.formats.problems import Problem, RefusedError
+from perception.formats.problems import RefusedError
 from perception.structures import Frame
 
 
-def find(src: Path, _: Settings) -> list[Item]:
-    """Every frame of every JSON file below `src`; images are found by their name below it."""
+def find(src: Path, settings: Settings) -> Found:
+    """Every frame of every JSON file below `src`; pictures are found by their paths below it."""
     root = src if src.is_dir() else src.parent
-    files = sorted(src.rglob("*.json")) if src.is_dir() else [src]
-    images = {
-        path.name: path
-        for path in sorted(root.rglob("*"), reverse=True)
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    }
-    items = []
-    for path in files:
+    below = walk(root, allow_outside=settings.allow_outside)
+    pictures = below.having(PICTURES)
+    folders = {picture.parent.name for picture in pictures}
+    labels: dict[tuple[Path, Place], tuple[str, Path]] = {}
+    for path in below.having((".json",)) if src.is_dir() else [src]:
         try:
             places = find_frames(path)
         except RefusedError as error:
-            raise UsageError(path, str(error), "BDD100K labels", "Take the file away.") from None
-        items += [_item(path, place, images, root) for place in places]
-    if not items:
+            raise UsageError(
+                path, f"{error}", do="Remove the file, or replace it with BDD100K labels."
+            ) from None
+        for place in places:
+            video = f"{place.video}/" if place.video in folders else ""
+            labels[path, place] = (video + place.name, path)
+    if not labels:
         raise UsageError(
             src, "no *.json", "BDD100K labels and their images", "Give a folder that holds both."
         )
-    return sorted(items, key=lambda item: item.file)
+    paired = pair(labels, pictures, root)
+    items = [_item(path, place, paired[path, place], root) for path, place in labels]
+    return Found(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
 
 
-def _item(path: Path, place: Place, images: dict[str, Path], root: Path) -> Item:
+def _item(path: Path, place: Place, paired: Pairing, root: Path) -> Item:
     name = Path(place.name.replace("\\", "/")).name
-    stem = name.rsplit(".", 1)[0]
-    candidates = [
-        name,
-        *(f"{name}{suffix}" for suffix in IMAGE_SUFFIXES),
-        *(f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES),
-    ]
-    image = next((images[one] for one in candidates if one in images), None)
+    stem = name.rsplit(".", 1)[0] if "." in name else name
     file = path.relative_to(root).as_posix()
     shown = f"{file}#{place.name}" if place.start >= 0 or place.index else file
-    stem = stem if "." in name else name
-    return Item(shown, stem, path, root, (place, image))
+    return Item(shown, stem, path, root, (place, paired))
 
 
 def read(item: Item, settings: Settings) -> Sample:
     """The shapes of one frame, with its image."""
-    place, path = item.more
+    place, paired = item.more
+    path = paired.picture
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
     refuse_outside(inside, item.path, path)
     shapes, problems = read_frame(item.path, place)
+    if paired.problem is not None:
+        problems.append(paired.problem)
     if path is None:
-        missing = Problem("image_missing", f"no image {place.name} in the folder", error=True)
-        return Sample(None, (*problems, missing))
+        return Sample(None, tuple(problems))
     image, found = decode_image(read_file(path), suffix=path.suffix)
     problems += found
     if any(problem.error for problem in problems):

@@ -5,15 +5,24 @@ CamVid knows no instances: masks of classes that have them are crowds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception.annotation.classes import city_scheme, default_table
-from perception.annotation.images import benchmark_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.annotation.images import (
+    PICTURES,
+    benchmark_image,
+    decode_image,
+    inside_of,
+    read_file,
+    refuse_outside,
+)
+from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.pairing import Pairing, pair
+from perception.annotation.walk import walk
 from perception.errors import PerceptionError, UsageError
 from perception.files import read_raster
 from perception.formats.label_image import read_semantic
@@ -39,33 +48,26 @@ ORIGINAL: dict[tuple[int, int, int], str] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Files:
-    """Where the image of a label stands."""
-
-    folder: Path
-    stem: str
-    original: bool
-
-
-def find(src: Path, _: Settings) -> list[Item]:
-    """`<part>annot/*.png` beside `<part>/`, or `*_L.png` anywhere with images beside or above."""
-    labels = [p for p in sorted(src.rglob("*.png")) if p.parent.name.endswith("annot")]
-    items = [
-        Item(
-            p.relative_to(src).as_posix(),
-            p.stem,
-            p,
-            src,
-            _Files(p.parent.with_name(p.parent.name.removesuffix("annot")), p.stem, False),
-        )
-        for p in labels
-    ]
-    pictures = {p.stem: p.parent for p in sorted(src.rglob("*.png"))}
-    for path in sorted(src.rglob("*_L.png")):
-        stem = path.stem.removesuffix("_L")
-        files = _Files(pictures.get(stem, path.parent), stem, True)
-        items.append(Item(path.relative_to(src).as_posix(), stem, path, src, files))
+def find(src: Path, settings: Settings) -> Found:
+    """`<part>annot/*.png` beside `<part>/`, or `*_L.png` anywhere below or beside the images."""
+    root = src if src.is_dir() else src.parent
+    below = walk(root, allow_outside=settings.allow_outside)
+    chosen = set(below.files if src.is_dir() else [src])
+    items = []
+    originals: dict[Path, tuple[str, Path]] = {}
+    pictures = []
+    for path in below.having(PICTURES):
+        if path.suffix.lower() == ".png" and path.parent.name.endswith("annot"):
+            if path in chosen:
+                folder = path.parent.with_name(path.parent.name.removesuffix("annot"))
+                items.append(_item(path, path.stem, root, folder))
+        elif path.suffix.lower() == ".png" and path.stem.endswith("_L"):
+            if path in chosen:
+                originals[path] = (path.stem.removesuffix("_L"), path)
+        else:
+            pictures.append(path)
+    for path, paired in pair(originals, pictures, root).items():
+        items.append(_item(path, path.stem.removesuffix("_L"), root, paired))
     if not items:
         raise UsageError(
             src,
@@ -73,18 +75,20 @@ def find(src: Path, _: Settings) -> list[Item]:
             "CamVid label images",
             "Give the folder with train/ and trainannot/, or with the *_L.png.",
         )
-    return items
+    return Found(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
+
+
+def _item(path: Path, stem: str, root: Path, picture: Path | Pairing) -> Item:
+    return Item(path.relative_to(root).as_posix(), stem, path, root, picture)
 
 
 def read(item: Item, settings: Settings) -> Sample:
     """The masks of one label image, with its image."""
-    files: _Files = item.more
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
     refuse_outside(inside, item.path)
-    image, problems = benchmark_image(files.folder, files.stem, inside)
-    if files.original:
-        shapes = _from_colours(item.path, image.size)
-        return Sample(Frame(item.stem, image, shapes=shapes), tuple(problems))
+    if isinstance(item.more, Pairing):
+        return _read_original(item, item.more, inside)
+    image, problems = benchmark_image(item.more, item.stem, inside)
     semantic = read_semantic(item.path, load_scheme("camvid"), image.size)
     names = {c.id: SEGNET.get(c.name, c.name) for c in semantic.scheme.classes}
     shapes = tuple(
@@ -94,6 +98,16 @@ def read(item: Item, settings: Settings) -> Sample:
     return Sample(Frame(item.stem, image, semantic=semantic, shapes=shapes), tuple(problems))
 
 
+def _read_original(item: Item, paired: Pairing, inside: Callable[[Path], bool]) -> Sample:
+    said = [] if paired.problem is None else [paired.problem]
+    if paired.picture is None:
+        return Sample(None, tuple(said))
+    refuse_outside(inside, paired.picture)
+    image, problems = decode_image(read_file(paired.picture), suffix=paired.picture.suffix)
+    shapes = _from_colours(item.path, image.size)
+    return Sample(Frame(item.stem, image, shapes=shapes), (*said, *problems))
+
+
 def _from_colours(path: Path, size: tuple[int, int]) -> tuple[Shape, ...]:
     pixels = read_raster(path)
     if pixels.ndim != 3 or pixels.shape[:2] != size or pixels.dtype != np.uint8:
@@ -101,7 +115,7 @@ def _from_colours(path: Path, size: tuple[int, int]) -> tuple[Shape, ...]:
             path,
             f"{pixels.shape} {pixels.dtype}",
             f"RGB of {size[1]}x{size[0]}",
-            "Take the label image of this very frame.",
+            "Use the label image of this frame.",
         )
     packed = pixels[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     labels: dict[str, NDArray[np.bool_]] = {}

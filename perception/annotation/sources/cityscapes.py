@@ -15,7 +15,8 @@ import numpy as np
 
 from perception.annotation.classes import city_scheme
 from perception.annotation.images import EncodedImage, benchmark_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.walk import walk
 from perception.errors import UsageError
 from perception.formats.cityscapes import read_instances
 from perception.formats.label_image import read_semantic
@@ -36,12 +37,12 @@ class _Files:
     images: Path  # folder
 
 
-def find(src: Path, _: Settings) -> list[Item]:
+def find(src: Path, settings: Settings) -> Found:
     """Every frame with a polygons file or a label image below `src`, by path."""
     folder = src if src.is_dir() else src.parent
-    names = folder.rglob("*_gt*_*") if src.is_dir() else [src]
+    below = walk(src, allow_outside=settings.allow_outside)
     found: dict[tuple[Path, str, str], Path] = {}
-    for path in sorted(names):
+    for path in below.files:
         if match := _FILE.fullmatch(path.name):
             found.setdefault((path.parent, match[1], match[2]), path)
     if not found:
@@ -52,10 +53,11 @@ def find(src: Path, _: Settings) -> list[Item]:
             "Give the folder that holds both.",
         )
     root = src if src.is_dir() else src.parents[min(3, len(src.parents) - 1)]
-    return [
+    items = [
         _item(parent, base, kind, path.relative_to(folder).as_posix(), root)
         for (parent, base, kind), path in found.items()
     ]
+    return Found(items, below.notes, below.hidden)
 
 
 def _item(parent: Path, base: str, kind: str, file: str, root: Path) -> Item:

@@ -9,7 +9,8 @@ import numpy as np
 from perception.annotation.attributes import describe
 from perception.annotation.classes import default_table
 from perception.annotation.images import benchmark_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.walk import files_of
 from perception.errors import UsageError
 from perception.files import read_text
 from perception.formats.kitti_object import LABEL_FIELDS, read_labels, read_results
@@ -29,20 +30,21 @@ LABELS = {
 }
 
 
-def find(src: Path, _: Settings) -> list[Item]:
+def find(src: Path, settings: Settings) -> Found:
     """The label files of `SRC/training/label_2` (or `SRC/label_2`), by name."""
     for folder in (src / "training" / "label_2", src / "label_2"):
         if folder.is_dir():
-            return [
-                Item(path.relative_to(src).as_posix(), path.stem, path, src)
-                for path in sorted(folder.glob("*.txt"))
-            ]
+            return files_of(folder, src, settings, "*.txt", _stem)
     raise UsageError(
         src,
         "no training/label_2",
         "the unpacked data_object_*.zip of KITTI",
         "Give the folder that holds training/.",
     )
+
+
+def _stem(name: str) -> str | None:
+    return name[:-4] if name.lower().endswith(".txt") else None
 
 
 def read(item: Item, settings: Settings) -> Sample:

@@ -8,32 +8,33 @@ from pathlib import Path
 import numpy as np
 
 from perception.annotation.images import benchmark_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.walk import files_of
 from perception.errors import UsageError
 from perception.formats.kitti_road import read_label
 from perception.formats.labelme import mask_shape
 from perception.formats.problems import Problem
 from perception.structures import Frame, RoadLabel
 
-_LABEL = re.compile(r"(um|umm|uu)_road_([0-9]{6})\.png")
+_LABEL = re.compile(r"(um|umm|uu)_road_([0-9]{6})\.(?i:png)")
 
 
-def find(src: Path, _: Settings) -> list[Item]:
+def find(src: Path, settings: Settings) -> Found:
     """The road images of `SRC/training/gt_image_2` (or `SRC/gt_image_2`), by name."""
     for folder in (src / "training" / "gt_image_2", src / "gt_image_2"):
         if folder.is_dir():
-            found = ((path, _LABEL.fullmatch(path.name)) for path in sorted(folder.iterdir()))
-            return [
-                Item(path.relative_to(src).as_posix(), f"{match[1]}_{match[2]}", path, src)
-                for path, match in found
-                if match
-            ]
+            return files_of(folder, src, settings, "um_road_*.png", _stem)
     raise UsageError(
         src,
         "no training/gt_image_2",
         "the unpacked data_road.zip of KITTI",
         "Give the folder that holds training/.",
     )
+
+
+def _stem(name: str) -> str | None:
+    match = _LABEL.fullmatch(name)
+    return f"{match[1]}_{match[2]}" if match else None
 
 
 def read(item: Item, settings: Settings) -> Sample:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from perception.annotation.classes import LabelTable
 from perception.annotation.images import EncodedImage, find_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
 from perception.annotation.scene import unknown_label
+from perception.annotation.walk import walk
+from perception.errors import UsageError
 from perception.formats import labelme
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Frame, Shape
@@ -20,17 +20,22 @@ MASK_FACTOR = 4  # a mask may have this many times the pixels of its image
 _MASK_PIXELS = 100_000_000  # where the image is not known
 
 
-def find(src: Path, _: Settings) -> list[Item]:
+def find(src: Path, settings: Settings) -> Found:
     """The annotations below `src`, in the order of their relative paths; not opened."""
     if not src.is_dir():
-        return [Item(src.name, _stem(src.name), src, src.parent)]
-    found = [
-        Item(path.relative_to(src).as_posix(), _stem(path.name), path, src)
-        for path in _json_files(src)
-    ]
+        return Found([Item(src.name, _stem(src.name), src, src.parent)])
+    below = walk(src, allow_outside=settings.allow_outside)
     report = src / "report.json"
-    kept = [item for item in found if item.path != report or not _is_our_report(report)]
-    return sorted(kept, key=lambda item: item.file)
+    items = [
+        Item(path.relative_to(src).as_posix(), _stem(path.name), path, src)
+        for path in below.having((".json",))
+        if path != report or not _is_our_report(report)
+    ]
+    if not items and not any(problem.error for _, problem in below.notes):
+        raise UsageError(
+            src, "no *.json", "labelme files and their images", "Give the folder that holds both."
+        )
+    return Found(items, below.notes, below.hidden)
 
 
 def read(item: Item, settings: Settings) -> Sample:
@@ -108,14 +113,6 @@ def _frame(item: Item, content: dict[str, Any], image: EncodedImage, shapes: lis
         flags={name: value for name, value in flags.items() if isinstance(value, bool)},
         extra={"labelme": content},
     )
-
-
-def _json_files(folder: Path) -> Iterator[Path]:
-    """Files with the suffix .json in any case; linked folders are not entered."""
-    for base, _, files in os.walk(folder):
-        for name in files:
-            if name.lower().endswith(".json"):
-                yield Path(base, name)
 
 
 def _stem(name: str) -> str:

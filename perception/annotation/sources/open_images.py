@@ -13,10 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.annotation.images import decode_image, inside_of, read_file, refuse_outside
-from perception.annotation.interfaces import Item, Sample, Settings, Source
+from perception.annotation.images import (
+    PICTURES,
+    decode_image,
+    inside_of,
+    read_file,
+    refuse_outside,
+)
+from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.pairing import pair
+from perception.annotation.walk import walk
 from perception.errors import UsageError
-from perception.files import IMAGE_SUFFIXES
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Frame, Shape
 
@@ -57,15 +64,15 @@ _ALIASES = {
 }
 
 
-def find(src: Path, _: Settings) -> list[Item]:
+def find(src: Path, settings: Settings) -> Found:
     """One item for each image of the box CSVs below `src`; images are found by their id."""
     root = src if src.is_dir() else src.parent
-    files = sorted(src.rglob("*.csv")) if src.is_dir() else [src]
+    below = walk(root, allow_outside=settings.allow_outside)
     names = dict(NAMES)
     rows: dict[tuple[Path, str], list[dict[str, str]]] = {}
-    for path in sorted(root.rglob("*.csv")):
+    for path in below.having((".csv",)):
         names |= _descriptions(path)
-    for path in files:
+    for path in below.having((".csv",)) if src.is_dir() else [src]:
         for row in _boxes(path):
             rows.setdefault((path, row["ImageID"]), []).append(row)
     if not rows:
@@ -75,28 +82,29 @@ def find(src: Path, _: Settings) -> list[Item]:
             "Open Images boxes",
             "Give a folder with the box CSV, the class CSV and the images.",
         )
-    images = {
-        path.stem: path
-        for path in sorted(root.rglob("*"), reverse=True)
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    }
+    labels = {(path, image): (image, path) for path, image in rows}
+    paired = pair(labels, below.having(PICTURES), root)
     items = []
     for (path, image), found in rows.items():
         used = {row["LabelName"]: names.get(row["LabelName"], "") for row in found}
         known = {machine: name for machine, name in used.items() if name}
         file = f"{path.relative_to(root).as_posix()}#{image}"
-        items.append(Item(file, image, path, root, (found, images.get(image), known)))
-    return sorted(items, key=lambda item: item.file)
+        stem = image.replace("\\", "/").rsplit("/", 1)[-1]
+        items.append(Item(file, stem, path, root, (found, paired[path, image], known)))
+    return Found(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
 
 
 def read(item: Item, settings: Settings) -> Sample:
     """The rectangles of one image."""
-    rows, path, names = item.more
+    rows, paired, names = item.more
+    path = paired.picture
+    said = [] if paired.problem is None else [paired.problem]
     if path is None:
-        problem = Problem("image_missing", f"no image {item.stem} in the folder", error=True)
-        return Sample(None, (problem,))
-    refuse_outside(inside_of(item.root, allow_outside=settings.allow_outside), path)
+        return Sample(None, tuple(said))
+    inside = inside_of(item.root, allow_outside=settings.allow_outside)
+    refuse_outside(inside, item.path, path)
     image, problems = decode_image(read_file(path), suffix=path.suffix)
+    problems = said + problems
     shapes = []
     for index, row in enumerate(rows):
         try:
@@ -149,7 +157,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             yield from csv.reader(file)
     except (OSError, csv.Error) as error:
-        raise UsageError(path, str(error), "a CSV file", "Take the file away.") from None
+        raise UsageError(path, str(error), "a CSV file", "Correct or remove the file.") from None
 
 
 SOURCE = Source(find, read)
