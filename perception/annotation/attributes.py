@@ -32,8 +32,8 @@ class Attributes:
 
     ignore: bool = False
     crowd: bool = False
-    occlusion: int = 0  # 0 visible, 1 partly, 2 largely, 3 unknown
-    truncation: float | None = None  # as written, 0..1; None: computed
+    occlusion: int = 0  # 0 visible, 1 partly, 2 largely, 3 unknown; -1: unknown in a KITTI line
+    truncation: float | None = None  # as written, 0..1, -1: unknown; None: computed
     truncated: bool = False  # flagged: at least `FLAG_TRUNCATION`
 
 
@@ -48,9 +48,9 @@ def attributes_of(shape: Shape) -> tuple[Attributes, list[Problem]]:
     for match in _TOKEN.finditer(shape.description):
         name, text = match[1].lower(), match[2]
         value = _number(text)
-        if name == "occluded" and value in (0, 1, 2, 3):
+        if name == "occluded" and value in (-1, 0, 1, 2, 3):
             occlusion = int(value)
-        elif name == "truncated" and 0 <= value <= 1:
+        elif name == "truncated" and (0 <= value <= 1 or value == -1):
             truncation = value
         else:
             expected = "0, 1, 2 or 3" if name == "occluded" else "0 to 1"
@@ -69,15 +69,15 @@ def attributes_of(shape: Shape) -> tuple[Attributes, list[Problem]]:
 
 
 def describe(truncation: float | None, occlusion: int | None) -> str:
-    """The description that `attributes_of` reads back; unknown values are left out."""
+    """The description that `attributes_of` reads back; None and NaN are left out, -1 is unknown."""
     words = []
-    if truncation is not None and 0 <= truncation <= 1:
+    if truncation is not None and (0 <= truncation <= 1 or truncation == -1):
         words.append(f"truncated={truncation:.12g}")
-    if occlusion is not None and occlusion in (0, 1, 2, 3):
+    if occlusion is not None and occlusion in (-1, 0, 1, 2, 3):
         words.append(f"occluded={occlusion}")
     return " ".join(words)
 
 
 def _number(text: str) -> float:
     """The value of a plain decimal number, else NaN."""
-    return float(text) if re.fullmatch(r"[0-9]*\.?[0-9]+|[0-9]+\.", text) else math.nan
+    return float(text) if re.fullmatch(r"-1|[0-9]*\.?[0-9]+|[0-9]+\.", text) else math.nan

@@ -41,9 +41,14 @@ def audit_folder(
     progress: Callable[[Iterable[FileFacts], int], Iterable[FileFacts]] = lambda done, _: done,
 ) -> Audit:
     """Reads every annotation below `src` as converting would, and more."""
-    items = labelme_source.find(src, settings)
+    found = labelme_source.find(src, settings)
+    items = found.items
     facts = tuple(progress(map_in_order(partial(inspect, settings), items, workers), len(items)))
     findings = [finding for one in facts for finding in one.findings]
+    findings += [
+        Finding("error" if problem.error else "warn", problem.reason, problem.detail, folder)
+        for folder, problem in found.notes
+    ]
     findings += _clashes(items, settings)
     findings += _spellings(facts, settings.table)
     findings += _same_images(facts)

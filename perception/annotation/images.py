@@ -22,7 +22,7 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
-from perception.files import IMAGE_SUFFIXES
+from perception.files.finding import find_named
 from perception.formats.labelme import IMAGE_FORMATS
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Image
@@ -121,13 +121,13 @@ def benchmark_image(
     declared: tuple[Any, Any] = (None, None),
 ) -> tuple[EncodedImage, list[Problem]]:
     """The image `folder/stem` with the suffix of an image; raises as `find_image` does."""
-    suffixes = [written for suffix in IMAGE_SUFFIXES for written in (suffix, suffix.upper())]
-    for suffix in suffixes:
-        path = folder / f"{stem}{suffix}"
-        refuse_outside(inside, path)
-        if _is_file(path):
-            return decode_image(read_file(path), declared, suffix)
-    raise RefusedError("image_missing", f"no image {stem}.png or .jpg in {folder.name}")
+    if not inside(folder):
+        raise RefusedError("path_outside", f"{folder.name} leads out; give --allow-outside")
+    path = find_named(folder, stem, PICTURES)
+    if path is None:
+        raise RefusedError("image_missing", f"no image {stem}.png or .jpg in {folder.name}")
+    refuse_outside(inside, path)
+    return decode_image(read_file(path), declared, path.suffix)
 
 
 def decode_image(
@@ -155,7 +155,7 @@ def decode_image(
         raise
     except PIL.Image.DecompressionBombError as error:
         raise _too_large(str(error)) from None
-    except Exception as error:  # Pillow raises many kinds on damaged images
+    except Exception:  # Pillow raises many kinds on damaged images
         raise RefusedError(
             "image_unreadable",
             f"no whole image of the formats {', '.join(IMAGE_FORMATS)}; copy it again",

@@ -45,7 +45,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Found:
+class Contents:
     """What a source has found below a folder."""
 
     items: list[Item]
@@ -77,7 +77,7 @@ class Source:
     `find` raises `UsageError` where nothing of the format is there.
     """
 
-    find: Callable[[Path, Settings], Found]
+    find: Callable[[Path, Settings], Contents]
     read: Callable[[Item, Settings], Sample]
 
 

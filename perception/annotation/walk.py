@@ -1,18 +1,19 @@
 """The files below a folder that count as data, and what of the folder could not be looked at.
 
-Names with a leading dot and `__MACOSX` are leavings of other programs (`._name`, checkpoints), never
-data. A linked folder that leads out is entered only where the user allows it.
+What is data is decided in `perception.files`; but here a linked folder that leads out is entered
+only where the user allows it, and a folder that cannot be read never stops the others.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from perception.annotation.interfaces import Found, Item, Settings
+from perception.annotation.interfaces import Contents, Item, Settings
 from perception.errors import UsageError
+from perception.files.finding import has_suffix, is_data
 from perception.formats.problems import Problem
 
 
@@ -24,10 +25,9 @@ class Walk:
     notes: tuple[tuple[str, Problem], ...] = ()  # (folder, what is wrong with it)
     hidden: int = 0  # files passed over because of their names
 
-    def having(self, suffixes: Iterable[str]) -> list[Path]:
+    def having(self, suffixes: tuple[str, ...]) -> list[Path]:
         """The files with one of these suffixes, in any case."""
-        wanted = tuple(suffixes)
-        return [path for path in self.files if path.name.lower().endswith(wanted)]
+        return [path for path in self.files if has_suffix(path.name, suffixes)]
 
 
 def walk(root: Path, *, allow_outside: bool) -> Walk:
@@ -38,7 +38,7 @@ def walk(root: Path, *, allow_outside: bool) -> Walk:
     notes: list[tuple[str, Problem]] = []
     hidden = 0
     base = os.path.realpath(root)
-    entered = {base}
+    entered: set[str] = set()
 
     def locked(error: OSError) -> None:
         folder = Path(error.filename).relative_to(root).as_posix()
@@ -55,15 +55,18 @@ def walk(root: Path, *, allow_outside: bool) -> Walk:
             detail = "a link to a folder outside, not entered; give --allow-outside to enter it"
             notes.append((folder.relative_to(root).as_posix(), Problem("linked_folder", detail)))
             return False
-        known = real in entered
-        entered.add(real)
-        return not known
+        return not base.startswith(real.rstrip("/") + "/")
 
     for place, folders, names in os.walk(root, onerror=locked, followlinks=True):
         here = Path(place)
-        seen = [name for name in sorted(folders) if not _is_hidden(name)]
+        real = os.path.realpath(place)
+        if real in entered:
+            folders[:] = []
+            continue
+        entered.add(real)
+        seen = [name for name in sorted(folders) if is_data(name)]
         folders[:] = [name for name in seen if wanted(here / name)]
-        kept = [name for name in names if not _is_hidden(name)]
+        kept = [name for name in names if is_data(name)]
         hidden += len(names) - len(kept)
         files += [here / name for name in kept]
     files.sort(key=lambda path: path.relative_to(root).as_posix())
@@ -72,7 +75,7 @@ def walk(root: Path, *, allow_outside: bool) -> Walk:
 
 def files_of(
     folder: Path, src: Path, settings: Settings, kind: str, stem_of: Callable[[str], str | None]
-) -> Found:
+) -> Contents:
     """The annotations that stand directly in `folder`, by name.
 
     Args:
@@ -90,8 +93,4 @@ def files_of(
             items.append(Item(path.relative_to(src).as_posix(), stem, path, src))
     if not items:
         raise UsageError(folder, f"no {kind} in this folder", do="Nothing was converted.")
-    return Found(items, below.notes, below.hidden)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return Contents(items, below.notes, below.hidden)

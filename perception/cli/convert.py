@@ -229,9 +229,15 @@ def _print(report: Report, out: Path) -> None:
     done = sum(not result.failed for result in report.results)
     summary = (
         f"{done} of {len(report.results)} files converted, {len(report.warnings)} warnings, "
-        f"{len(report.errors)} errors: {out / 'report.json'}"
+        f"{len(report.errors)} errors{_passed_over(report)}: {out / 'report.json'}"
     )
     print(printable(summary, sys.stdout))
+
+
+def _passed_over(report: Report) -> str:
+    if not report.hidden:
+        return ""
+    return f" ({report.hidden} hidden file{'s' * (report.hidden > 1)} passed over)"
 
 
 def printable(line: str, stream: TextIO) -> str:

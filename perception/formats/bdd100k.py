@@ -180,9 +180,11 @@ def _swapped(record: object) -> str:
     box = record.get("box2d") if isinstance(record, dict) else None
     if not isinstance(box, dict):
         return ""
-    x1, y1, x2, y2 = (box.get(k) for k in ("x1", "y1", "x2", "y2"))
-    if not all(type(value) in (int, float) for value in (x1, y1, x2, y2)):
+    values = [box.get(k) for k in ("x1", "y1", "x2", "y2")]
+    corners = [value for value in values if isinstance(value, (int, float))]
+    if len(corners) < 4:
         return ""  # refused when it is read
+    x1, y1, x2, y2 = corners
     return "corners in another order than x1 < x2, y1 < y2" if x1 > x2 or y1 > y2 else ""
 
 

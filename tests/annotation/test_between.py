@@ -197,7 +197,8 @@ def test_coco_and_yolo_hold_the_box_by_hand(tmp_path: Path):
     rows = [(names[a["category_id"]], a["bbox"], a["iscrowd"]) for a in content["annotations"]]
     assert rows == [("car", [6, 8, 24, 24], 0), ("person", [40, 10, 14, 20], 0),
                     ("car", [0, 0, 10, 5], 1)]  # fmt: skip
-    assert [len(a["segmentation"]) for a in content["annotations"]] == [0, 2, 2]
+    assert [len(a["segmentation"]) for a in content["annotations"]] == [1, 2, 2]
+    assert content["annotations"][0]["segmentation"] == [[6, 8, 30, 8, 30, 32, 6, 32]]
     assert content["annotations"][2]["segmentation"]["size"] == [40, 60]
     lines = (tmp_path / "yolo/labels/a.txt").read_text().splitlines()
     assert lines[0].split()[1:] == ["0.300000", "0.500000", "0.400000", "0.600000"]
@@ -208,14 +209,75 @@ def test_coco_and_yolo_hold_the_box_by_hand(tmp_path: Path):
     ]
 
 
-def test_the_segmentations_are_what_the_coco_tools_decode(tmp_path: Path):
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [shape("car", "circle", [[20, 20], [28, 20]])],
+        [shape("car", "rectangle", [[6, 8], [30, 32]])],
+        [shape("car", "rectangle", [[30, 32], [6, 8]])],
+        [shape("car", "rectangle", [[-6, 8], [30, 52]])],
+    ],
+    ids=["circle", "rectangle", "corners in another order", "partly outside"],
+)
+def test_the_segmentations_are_what_the_coco_tools_decode(shapes: list[dict], tmp_path: Path):
     mask = pytest.importorskip("faster_coco_eval.core.mask")
-    circle = shape("car", "circle", [[20, 20], [28, 20]])
-    src = write_folder(tmp_path / "src", {"a": [circle]})
+    src = write_folder(tmp_path / "src", {"a": shapes})
     assert convert("coco", src, tmp_path / "out") == 0
 
     annotation = json.loads((tmp_path / "out/annotations.json").read_text())["annotations"][0]
     decoded = mask.decode(mask.frPyObjects(annotation["segmentation"], *SIZE))
 
     assert int(decoded.sum()) == annotation["area"]
-    assert decoded.shape == SIZE
+    assert decoded.shape[:2] == SIZE
+
+
+def test_two_rectangles_of_one_object_keep_both_outlines(tmp_path: Path):
+    parts = [shape("car", "rectangle", [[0, 0], [9, 9]], group_id=1),
+             shape("car", "rectangle", [[20, 0], [29, 9]], group_id=1)]  # fmt: skip
+    src = write_folder(tmp_path / "src", {"a": parts})
+
+    assert convert("coco", src, tmp_path / "out") == 0
+
+    (one,) = json.loads((tmp_path / "out/annotations.json").read_text())["annotations"]
+    assert one["segmentation"] == [[0, 0, 9, 0, 9, 9, 0, 9], [20, 0, 29, 0, 29, 9, 20, 9]]
+    assert one["bbox"] == [0, 0, 29, 9]
+
+
+@pytest.mark.parametrize("target", ["coco", "yolo"])
+def test_a_box_without_area_is_left_out_with_a_warning(target: str, tmp_path: Path):
+    flat = shape("car", "rectangle", [[5, 5], [30, 5]])
+    src = write_folder(tmp_path / "src", {"a": [flat]})
+
+    assert convert(target, src, tmp_path / "out") == 0
+
+    assert reasons(tmp_path / "out", "warnings") == [("a.json", 0, "degenerate")]
+
+
+def bdd_box(**corners: float) -> dict:
+    return {"category": "car", "box2d": corners}
+
+
+def test_an_inverted_bdd100k_box_covers_the_same_pixels_and_is_reported(tmp_path: Path):
+    """Inclusive pixels 5..40 and 5..30, whichever corner is written first."""
+    write_image(tmp_path / "src/a.png", picture())
+    labels = [bdd_box(x1=40, y1=30, x2=5, y2=5), bdd_box(x1=5, y1=5, x2=40, y2=30)]
+    (tmp_path / "src/l.json").write_text(json.dumps([{"name": "a.png", "labels": labels}]))
+
+    assert convert("kitti_object", tmp_path / "src", tmp_path / "out", source="bdd100k") == 0
+
+    lines = (tmp_path / "out/training/label_2/000000.txt").read_text().splitlines()
+    assert [line.split()[4:8] for line in lines] == [["5.00", "5.00", "41.00", "31.00"]] * 2
+    assert reasons(tmp_path / "out", "warnings") == [("l.json#a.png", 0, "inverted_box")]
+
+
+def test_unknown_truncation_and_occlusion_come_back_from_labelme_as_unknown(tmp_path: Path):
+    line = "Car -1 -1 -10 1.00 2.00 30.00 20.00 -1 -1 -1 -1000 -1000 -1000 -10"
+    (tmp_path / "src/training/label_2").mkdir(parents=True)
+    (tmp_path / "src/training/label_2/000000.txt").write_text(f"{line}\n")
+    write_image(tmp_path / "src/training/image_2/000000.png", picture())
+
+    assert convert("labelme", tmp_path / "src", tmp_path / "l", source="kitti_object") == 0
+    assert convert("kitti_object", tmp_path / "l", tmp_path / "back") == 0
+
+    assert (tmp_path / "back/training/label_2/000000.txt").read_text() == f"{line}\n"
+    assert reasons(tmp_path / "back", "warnings") == []

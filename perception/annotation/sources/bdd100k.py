@@ -15,7 +15,7 @@ from perception.annotation.images import (
     read_file,
     refuse_outside,
 )
-from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.pairing import Pairing, pair
 from perception.annotation.walk import walk
 from perception.errors import UsageError
@@ -24,7 +24,7 @@ from perception.formats.problems import RefusedError
 from perception.structures import Frame
 
 
-def find(src: Path, settings: Settings) -> Found:
+def find(src: Path, settings: Settings) -> Contents:
     """Every frame of every JSON file below `src`; pictures are found by their paths below it."""
     root = src if src.is_dir() else src.parent
     below = walk(root, allow_outside=settings.allow_outside)
@@ -47,7 +47,7 @@ def find(src: Path, settings: Settings) -> Found:
         )
     paired = pair(labels, pictures, root)
     items = [_item(path, place, paired[path, place], root) for path, place in labels]
-    return Found(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
+    return Contents(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
 
 
 def _item(path: Path, place: Place, paired: Pairing, root: Path) -> Item:

@@ -20,7 +20,7 @@ from perception.annotation.images import (
     read_file,
     refuse_outside,
 )
-from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.pairing import Pairing, pair
 from perception.annotation.walk import walk
 from perception.errors import PerceptionError, UsageError
@@ -48,7 +48,7 @@ ORIGINAL: dict[tuple[int, int, int], str] = {
 }  # fmt: skip
 
 
-def find(src: Path, settings: Settings) -> Found:
+def find(src: Path, settings: Settings) -> Contents:
     """`<part>annot/*.png` beside `<part>/`, or `*_L.png` anywhere below or beside the images."""
     root = src if src.is_dir() else src.parent
     below = walk(root, allow_outside=settings.allow_outside)
@@ -75,7 +75,7 @@ def find(src: Path, settings: Settings) -> Found:
             "CamVid label images",
             "Give the folder with train/ and trainannot/, or with the *_L.png.",
         )
-    return Found(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
+    return Contents(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
 
 
 def _item(path: Path, stem: str, root: Path, picture: Path | Pairing) -> Item:

@@ -15,7 +15,7 @@ import numpy as np
 
 from perception.annotation.classes import city_scheme
 from perception.annotation.images import EncodedImage, benchmark_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.walk import walk
 from perception.errors import UsageError
 from perception.formats.cityscapes import read_instances
@@ -37,7 +37,7 @@ class _Files:
     images: Path  # folder
 
 
-def find(src: Path, settings: Settings) -> Found:
+def find(src: Path, settings: Settings) -> Contents:
     """Every frame with a polygons file or a label image below `src`, by path."""
     folder = src if src.is_dir() else src.parent
     below = walk(src, allow_outside=settings.allow_outside)
@@ -57,7 +57,7 @@ def find(src: Path, settings: Settings) -> Found:
         _item(parent, base, kind, path.relative_to(folder).as_posix(), root)
         for (parent, base, kind), path in found.items()
     ]
-    return Found(items, below.notes, below.hidden)
+    return Contents(items, below.notes, below.hidden)
 
 
 def _item(parent: Path, base: str, kind: str, file: str, root: Path) -> Item:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from perception.annotation.attributes import describe
 from perception.annotation.classes import default_table
 from perception.annotation.images import benchmark_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.walk import files_of
 from perception.errors import UsageError
 from perception.files import read_text
@@ -30,7 +31,7 @@ LABELS = {
 }
 
 
-def find(src: Path, settings: Settings) -> Found:
+def find(src: Path, settings: Settings) -> Contents:
     """The label files of `SRC/training/label_2` (or `SRC/label_2`), by name."""
     for folder in (src / "training" / "label_2", src / "label_2"):
         if folder.is_dir():
@@ -64,11 +65,9 @@ def _rectangle(boxes: Boxes, row: int, line: str) -> Shape:
     label = LABELS.get(kind, kind)
     if label == kind and (known := default_table().resolve(kind)):
         label = known.meaning.name
-    described = (
-        ""
-        if boxes.ignore[row]
-        else describe(float(boxes.truncation[row]), int(boxes.occlusion[row]))
-    )
+    cut = float(boxes.truncation[row])
+    cut = -1.0 if math.isnan(cut) else cut  # unknown in the line: not to be computed later
+    described = "" if boxes.ignore[row] else describe(cut, int(boxes.occlusion[row]))
     corners = np.array(boxes.xyxy[row], np.float64).reshape(2, 2)
     extra = {"kitti": " ".join(line.split())}
     return Shape(label, "rectangle", corners, description=described, extra=extra)

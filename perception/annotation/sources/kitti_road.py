@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from perception.annotation.images import benchmark_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.walk import files_of
 from perception.errors import UsageError
 from perception.formats.kitti_road import read_label
@@ -19,7 +19,7 @@ from perception.structures import Frame, RoadLabel
 _LABEL = re.compile(r"(um|umm|uu)_road_([0-9]{6})\.(?i:png)")
 
 
-def find(src: Path, settings: Settings) -> Found:
+def find(src: Path, settings: Settings) -> Contents:
     """The road images of `SRC/training/gt_image_2` (or `SRC/gt_image_2`), by name."""
     for folder in (src / "training" / "gt_image_2", src / "gt_image_2"):
         if folder.is_dir():

@@ -8,7 +8,7 @@ from typing import Any
 
 from perception.annotation.classes import LabelTable
 from perception.annotation.images import EncodedImage, find_image, inside_of, refuse_outside
-from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.scene import unknown_label
 from perception.annotation.walk import walk
 from perception.errors import UsageError
@@ -20,10 +20,10 @@ MASK_FACTOR = 4  # a mask may have this many times the pixels of its image
 _MASK_PIXELS = 100_000_000  # where the image is not known
 
 
-def find(src: Path, settings: Settings) -> Found:
+def find(src: Path, settings: Settings) -> Contents:
     """The annotations below `src`, in the order of their relative paths; not opened."""
     if not src.is_dir():
-        return Found([Item(src.name, _stem(src.name), src, src.parent)])
+        return Contents([Item(src.name, _stem(src.name), src, src.parent)])
     below = walk(src, allow_outside=settings.allow_outside)
     report = src / "report.json"
     items = [
@@ -35,7 +35,7 @@ def find(src: Path, settings: Settings) -> Found:
         raise UsageError(
             src, "no *.json", "labelme files and their images", "Give the folder that holds both."
         )
-    return Found(items, below.notes, below.hidden)
+    return Contents(items, below.notes, below.hidden)
 
 
 def read(item: Item, settings: Settings) -> Sample:

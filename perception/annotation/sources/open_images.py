@@ -20,7 +20,7 @@ from perception.annotation.images import (
     read_file,
     refuse_outside,
 )
-from perception.annotation.interfaces import Found, Item, Sample, Settings, Source
+from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.pairing import pair
 from perception.annotation.walk import walk
 from perception.errors import UsageError
@@ -64,7 +64,7 @@ _ALIASES = {
 }
 
 
-def find(src: Path, settings: Settings) -> Found:
+def find(src: Path, settings: Settings) -> Contents:
     """One item for each image of the box CSVs below `src`; images are found by their id."""
     root = src if src.is_dir() else src.parent
     below = walk(root, allow_outside=settings.allow_outside)
@@ -91,7 +91,7 @@ def find(src: Path, settings: Settings) -> Found:
         file = f"{path.relative_to(root).as_posix()}#{image}"
         stem = image.replace("\\", "/").rsplit("/", 1)[-1]
         items.append(Item(file, stem, path, root, (found, paired[path, image], known)))
-    return Found(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
+    return Contents(sorted(items, key=lambda item: item.file), below.notes, below.hidden)
 
 
 def read(item: Item, settings: Settings) -> Sample:

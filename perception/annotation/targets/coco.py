@@ -17,7 +17,7 @@ from perception.annotation.images import EncodedImage
 from perception.annotation.interfaces import Settings, Target, Written
 from perception.annotation.raster import shape_mask
 from perception.annotation.scene import Drawn, Scene
-from perception.annotation.targets.kitti_object import clip, shape_box
+from perception.annotation.targets.kitti_object import clip, has_area, shape_box
 from perception.formats import rle
 from perception.formats.problems import Problem
 from perception.structures import Frame
@@ -31,10 +31,12 @@ def thing_objects(scene: Scene) -> tuple[list[list[Drawn]], list[Problem]]:
     for item in sorted(scene.drawn, key=lambda d: d.index):
         if not is_thing(item.meaning):
             regions += 1
-        elif shape_box(item.shape) is None:
+        elif (box := shape_box(item.shape)) is None:
             problems.append(
                 Problem("no_box", f"{item.meaning.name} drawn as {item.shape.type}", item.index)
             )
+        elif not has_area(clip(box, scene.size, margin=0)):
+            problems.append(Problem("degenerate", "box without width or height", item.index))
         else:
             objects.setdefault(item.identity, []).append(item)
     if regions:
@@ -57,17 +59,19 @@ def _annotation(shapes: list[Drawn], size: tuple[int, int], settings: Settings) 
     x1, y1, x2, y2 = object_box(shapes, size)
     crowd = any(item.crowd or item.ignore for item in shapes)
     kinds = {item.shape.type for item in shapes}
-    segmentation: Any = []
     area = (x2 - x1) * (y2 - y1)
-    if crowd or kinds != {"rectangle"}:
+    segmentation: Any
+    if kinds == {"rectangle"} and len(shapes) == 1 and not crowd:
+        segmentation = [_corners(shapes, size)]
+    else:
         pixels = np.zeros(size, bool)
         for item in shapes:
             pixels |= shape_mask(item.shape, size)
         area = int(np.count_nonzero(pixels))
-        if crowd or not kinds <= {"polygon", "oriented_rectangle"}:
+        if crowd or not kinds <= {"polygon", "oriented_rectangle", "rectangle"}:
             segmentation = {"size": list(size), "counts": rle.encode(pixels)}
         else:
-            segmentation = [item.shape.points.ravel().tolist() for item in shapes]
+            segmentation = [_outline(item, size) for item in shapes]
     category = settings.table.things.index(shapes[0].meaning.name) + 1
     return {
         "category_id": category,
@@ -76,6 +80,19 @@ def _annotation(shapes: list[Drawn], size: tuple[int, int], settings: Settings) 
         "iscrowd": int(crowd),
         "segmentation": segmentation,
     }
+
+
+def _outline(item: Drawn, size: tuple[int, int]) -> list[float]:
+    if item.shape.type == "rectangle":
+        return _corners([item], size)
+    outline: list[float] = item.shape.points.ravel().tolist()
+    return outline
+
+
+def _corners(shapes: Sequence[Drawn], size: tuple[int, int]) -> list[float]:
+    """A box as a polygon: tools that read masks take no other form."""
+    x1, y1, x2, y2 = object_box(shapes, size)
+    return [x1, y1, x2, y1, x2, y2, x1, y2]
 
 
 def _write(frame: Frame, scene: Scene, name: str, _: str, settings: Settings) -> Written:

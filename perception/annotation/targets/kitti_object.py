@@ -60,7 +60,7 @@ def box_objects(scene: Scene) -> tuple[list[BoxObject], list[Problem]]:
                     item.index,
                 )
             )
-        elif not _has_area(clip(box, scene.size)):
+        elif not has_area(clip(box, scene.size)):
             problems.append(Problem("degenerate", "box without width or height", item.index))
         else:
             groups.setdefault(item.identity, []).append((item, box))
@@ -99,7 +99,10 @@ def clip(box: Box, size: tuple[int, int], *, margin: int = 1) -> Box:
 
 
 def truncation(item: BoxObject, size: tuple[int, int]) -> float:
-    """The largest of the shapes': as written, else the share outside the image, flagged ≥ 0.5."""
+    """The largest of the shapes': as written, else the share outside the image, flagged ≥ 0.5.
+
+    −1: written as unknown.
+    """
     inside = clip(item.box, size, margin=0)
     computed = 1 - _area(inside) / _area(item.box)
     values = []
@@ -125,7 +128,8 @@ def label_lines(
             regions.append(" ".join(["DontCare -1 -1", _UNKNOWN_ALPHA, *box, *_UNKNOWN_3D]))
             continue
         alpha, solid = _carried(item, problems)
-        cut = f"{truncation(item, size):.2f}"
+        share = truncation(item, size)
+        cut = "-1" if share < 0 else f"{share:.2f}"
         hidden = str(max(drawn.attributes.occlusion for drawn in item.drawn))
         lines.append(" ".join([item.type, cut, hidden, alpha, *box, *solid]))
     return lines + regions, problems
@@ -163,7 +167,8 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _has_area(box: Box) -> bool:
+def has_area(box: Box) -> bool:
+    """False for a line or a point."""
     return box[2] > box[0] and box[3] > box[1]
 
 
