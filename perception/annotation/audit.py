@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from perception.annotation import formats
 from perception.annotation.checks import LOW_BOX, FileFacts, Finding, inspect
 from perception.annotation.classes import LabelTable
 from perception.annotation.convert import plan
+from perception.annotation.images import PICTURES
 from perception.annotation.interfaces import Item, Settings
 from perception.annotation.sources import labelme as labelme_source
-from perception.files import IMAGE_SUFFIXES
+from perception.files.finding import files_in
 from perception.processes import map_in_order
 
 SEVERITIES = ("error", "warn", "info")
@@ -106,13 +108,14 @@ def _same_images(facts: Iterable[FileFacts]) -> Iterator[Finding]:
 
 def _unlabelled_images(facts: Iterable[FileFacts], src: Path) -> Iterator[Finding]:
     """Images in the folders of labelled ones that no annotation uses."""
-    root = src.resolve() if src.is_dir() else src.resolve().parent
-    used = {one.image.resolve() for one in facts if one.image is not None}
+    root = Path(os.path.realpath(src))
+    root = root if src.is_dir() else root.parent
+    used = {Path(os.path.realpath(one.image)) for one in facts if one.image is not None}
     named = {(root / one.file).with_suffix("") for one in facts}  # also those with errors
     for folder in sorted({path.parent for path in used}):
-        for path in sorted(folder.iterdir()):
-            labelled = path.resolve() in used or path.with_suffix("") in named
-            if path.suffix.lower() in IMAGE_SUFFIXES and not labelled:
+        for path in files_in(folder, PICTURES).files:
+            labelled = Path(os.path.realpath(path)) in used or path.with_suffix("") in named
+            if not labelled:
                 name = path.relative_to(root) if root in path.parents else path
                 yield Finding("warn", "image_without_labels", f"{name} has no annotation")
 
@@ -136,21 +139,19 @@ def _low_boxes(facts: Iterable[FileFacts]) -> Iterator[Finding]:
 
 def _facts(facts: tuple[FileFacts, ...]) -> Iterator[Finding]:
     """Counts that help to see what a folder holds."""
-    readable = [one for one in facts if one.readable]
-    yield Finding("info", "files", f"{len(facts)} annotations, {len(readable)} without error")
+    readable = sum(one.readable for one in facts)
+    yield Finding("info", "files", f"{len(facts)} annotations, {readable} without error")
 
     def counted(name: str, values: Iterable[str]) -> Finding:
         rows = Counter(values).most_common()
         return Finding("info", name, ", ".join(f"{value}: {count}" for value, count in rows))
 
+    yield counted("labels", (k for one in facts for k, n in one.labels.items() for _ in range(n)))
     yield counted(
-        "labels", (k for one in readable for k, n in one.labels.items() for _ in range(n))
+        "shape_types", (k for one in facts for k, n in one.types.items() for _ in range(n))
     )
-    yield counted(
-        "shape_types", (k for one in readable for k, n in one.types.items() for _ in range(n))
-    )
-    yield counted("image_sizes", (f"{one.size[1]}x{one.size[0]}" for one in readable if one.size))
-    yield counted("versions", (one.version for one in readable))
-    shapes = sum(one.shapes for one in readable)
-    flagged = sum(one.flagged for one in readable)
+    yield counted("image_sizes", (f"{one.size[1]}x{one.size[0]}" for one in facts if one.size))
+    yield counted("versions", (one.version for one in facts if one.version))
+    shapes = sum(one.shapes for one in facts)
+    flagged = sum(one.flagged for one in facts)
     yield Finding("info", "flagged", f"{flagged} of {shapes} shapes have a flag")

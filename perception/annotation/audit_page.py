@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from perception.annotation.audit import SEVERITIES, Audit
 from perception.annotation.checks import Finding
+from perception.annotation.images import EncodedImage
 from perception.annotation.interfaces import Item, Settings
 from perception.annotation.raster import covers, pixel_box, shape_mask
 from perception.annotation.sources import labelme
+from perception.annotation.sources.labelme import Examined
 from perception.report.page import render
 from perception.report.parts import (
     Column,
@@ -28,7 +30,7 @@ from perception.report.parts import (
     Table,
     Text,
 )
-from perception.structures import Frame, Shape
+from perception.structures import Shape
 
 MAX_THUMBNAILS = 300  # a page of a few MB
 _SIZE = (240, 160)  # width, height of a thumbnail
@@ -99,18 +101,17 @@ def _thumbnails(
     findings: list[Finding], items: dict[str, Item], settings: Settings
 ) -> list[Pictures]:
     """A row of pictures for each reason."""
-    lenient = replace(settings, unknown="ignore")
     rows: dict[str, list[Panel]] = {}
-    frames: dict[str, Frame | None] = {}
+    frames: dict[str, Examined | None] = {}
     for finding in sorted(findings, key=lambda f: f.file):
-        if not finding.file:
+        if finding.file not in items:  # of the folder
             continue
         if finding.file not in frames:
-            frames = {finding.file: _frame(items[finding.file], lenient)}
+            frames = {finding.file: _examined(items[finding.file], settings)}
         frame = frames[finding.file]
-        if frame is not None:
+        if frame is not None and frame.image is not None:
             shape = "" if finding.shape is None else f" · shape {finding.shape}"
-            panel = Panel(f"{finding.file}{shape}", _thumbnail(frame, finding))
+            panel = Panel(f"{finding.file}{shape}", _thumbnail(frame.image, frame.shapes, finding))
             rows.setdefault(finding.reason, []).append(panel)
     return [
         Pictures(reason if k == 0 else "", tuple(panels[k : k + 4]), columns=4)
@@ -119,20 +120,22 @@ def _thumbnails(
     ]
 
 
-def _frame(item: Item, settings: Settings) -> Frame | None:
-    """The frame of a finding; None where the file has no picture that can be shown."""
+def _examined(item: Item, settings: Settings) -> Examined | None:
+    """What there is to show; None where the file can no longer be read."""
     try:
-        return labelme.read(item, settings).frame
+        return labelme.examine(item, settings)
     except Exception:  # it is in the table with its reason
         return None
 
 
-def _thumbnail(frame: Frame, finding: Finding) -> NDArray[np.uint8]:
+def _thumbnail(
+    image: EncodedImage, shapes: Sequence[Shape | None], finding: Finding
+) -> NDArray[np.uint8]:
     """(h, w, 3) RGB: the shape, outlined, with some of what is around it; else the frame."""
-    picture = frame.image.read()
+    picture = image.read()
     height, width = picture.shape[:2]
-    shapes = frame.shapes or ()
-    shape = shapes[finding.shape] if finding.shape is not None else None
+    known = finding.shape is not None and finding.shape < len(shapes)
+    shape = shapes[finding.shape or 0] if known else None
     left, top, right, bottom = 0, 0, width, height
     if shape is not None and _can_draw(shape, (height, width)):
         picture = _outlined(picture, shape, _COLOURS[finding.severity])

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perception.annotation.classes import city_scheme
-from perception.annotation.images import EncodedImage
+from perception.annotation.classes import LabelTable, city_scheme
+from perception.annotation.images import MAX_PIXELS, EncodedImage
 from perception.annotation.interfaces import Item, Settings
 from perception.annotation.raster import paint, shape_mask
 from perception.annotation.scene import MAX_CROSSING_POINTS, Drawn, Scene, compose
 from perception.annotation.sources import labelme as labelme_source
+from perception.annotation.sources.labelme import Examined
 from perception.annotation.targets.cityscapes import city_objects, polygons_file
 from perception.annotation.targets.kitti_object import Box, box_objects, shape_box
-from perception.formats import labelme
 from perception.formats.problems import Problem, RefusedError
-from perception.structures import Frame, Shape
+from perception.structures import Shape
 
 TINY_PIXELS = 9
 LOW_BOX = 25.0  # pixels; KITTI's easiest limit is 40, its smallest 25
@@ -45,9 +46,9 @@ class FileFacts:
 
     file: str
     findings: tuple[Finding, ...]
-    readable: bool = False
+    readable: bool = False  # without error
     version: str = ""
-    image: Path | None = None  # the file used, None: embedded
+    image: Path | None = None  # the file used, None: embedded, or not found
     pixels: str = ""  # hash of the decoded image
     size: tuple[int, int] | None = None
     labels: Mapping[str, int] = field(default_factory=dict)  # as written
@@ -60,54 +61,84 @@ class FileFacts:
 def inspect(settings: Settings, item: Item) -> FileFacts:
     """Reads and checks one annotation; what is wrong with it is in the findings."""
     try:
-        sample = labelme_source.read(item, settings)
-        problems = list(sample.problems)
-        if sample.frame is None:
-            found = _findings(item.file, problems, ())
-            return FileFacts(item.file, found, labels=_written_labels(item.path))
-        return _inspect_frame(item, sample.frame, problems, settings)
+        seen = labelme_source.examine(item, settings)
+        if seen.content is None:
+            return FileFacts(item.file, _findings(item.file, seen.problems))
+        return _facts(item, seen, seen.content, settings)
     except RefusedError as error:
-        return FileFacts(item.file, _findings(item.file, [error.problem], ()))
+        return FileFacts(item.file, _findings(item.file, [error.problem]))
     except Exception as error:  # one file never stops the others
         problem = Problem("internal_error", f"{type(error).__name__}: {error}"[:300], error=True)
-        return FileFacts(item.file, _findings(item.file, [problem], ()))
+        return FileFacts(item.file, _findings(item.file, [problem]))
 
 
-def _inspect_frame(
-    item: Item, frame: Frame, problems: list[Problem], settings: Settings
-) -> FileFacts:
-    shapes = frame.shapes or ()
-    scene, found = compose(shapes, frame.image.size, settings.table, unknown=settings.unknown)
-    problems += found
-    warnings: list[Problem] = []
-    if not any(problem.error for problem in problems):
-        problems += _target_problems(item.stem, scene)
-        warnings = [*_shape_warnings(scene), *_frame_warnings(scene), *_group_warnings(scene)]
-    assert isinstance(frame.image, EncodedImage)
-    image = frame.image
-    if image.path is not None and image.path.parent.resolve() != item.path.parent.resolve():
-        warnings.append(Problem("image_elsewhere", f"its image stands in {image.path.parent}"))
-    content = frame.extra["labelme"]
+def _facts(item: Item, seen: Examined, content: Mapping[str, Any], settings: Settings) -> FileFacts:
+    """All that can be seen: also of the other shapes where one is refused, or without its image."""
+    shapes = [shape for shape in seen.shapes if shape is not None]
+    size = seen.image.size if seen.image is not None else _declared_size(content)
+    problems = list(seen.problems)
+    heights: tuple[tuple[str, float], ...] = ()
+    if size is not None:
+        scene, found = _scene(seen.shapes, size, settings.table)
+        heights = tuple(_heights(scene))
+        problems += found
+        problems += _outside_points(seen.shapes, size, {p.shape for p in found})
+        problems += [*_target_problems(item.stem, scene), *_shape_warnings(scene)]
+        problems += [*_frame_warnings(scene), *_group_warnings(scene)]
+        if any(p.reason == "unknown_label" or (p.error and p.shape is not None) for p in problems):
+            blind = ("no_road", "cars_without_road")  # a shape that is refused may be the road
+            problems = [problem for problem in problems if problem.reason not in blind]
+    if seen.picture is not None and not _same_folder(seen.picture, item.path):
+        problems.append(Problem("image_elsewhere", f"its image is in {seen.picture.parent}"))
     return FileFacts(
         item.file,
-        _findings(item.file, problems, warnings) + _unchecked(item.file, shapes),
-        True,
+        _findings(item.file, problems) + _unchecked(item.file, seen.shapes),
+        not any(problem.error for problem in problems),
         version=str(content.get("version") or "none")[:20],
-        image=image.path,
-        pixels=hashlib.sha256(image.read().tobytes()).hexdigest(),
-        size=image.size,
+        image=seen.picture,
+        pixels=_hash(seen.image),
+        size=size,
         labels=Counter(shape.label for shape in shapes),
         types=Counter(shape.type for shape in shapes),
         shapes=len(shapes),
         flagged=sum(any(shape.flags.values()) for shape in shapes),
-        box_heights=tuple(_heights(scene)),
+        box_heights=heights,
     )
 
 
-def _findings(file: str, problems: list[Problem], warnings: Any) -> tuple[Finding, ...]:
+def _scene(
+    shapes: Sequence[Shape | None], size: tuple[int, int], table: LabelTable
+) -> tuple[Scene, list[Problem]]:
+    """The scene of what can be drawn; unknown labels were reported when they were read."""
+    scene, found = compose(shapes, size, table, unknown="ignore")
+    refused = {problem.shape for problem in found if problem.error}
+    if refused:  # too much work to draw
+        kept = [None if index in refused else shape for index, shape in enumerate(shapes)]
+        scene, more = compose(kept, size, table, unknown="ignore")
+        found = [problem for problem in found if problem.error] + more
+    return scene, [problem for problem in found if problem.reason != "unknown_label"]
+
+
+def _declared_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(height, width) as the annotation says, where the image cannot tell."""
+    sizes = [content.get("imageHeight"), content.get("imageWidth")]
+    height, width = (size if type(size) is int else 0 for size in sizes)
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        return None
+    return height, width
+
+
+def _same_folder(one: Path, two: Path) -> bool:
+    return os.path.realpath(one.parent) == os.path.realpath(two.parent)
+
+
+def _hash(image: EncodedImage | None) -> str:
+    return "" if image is None else hashlib.sha256(image.read().tobytes()).hexdigest()
+
+
+def _findings(file: str, problems: Sequence[Problem]) -> tuple[Finding, ...]:
     rows = [
-        Finding("error" if p.error else "warn", p.reason, p.detail, file, p.shape)
-        for p in (*problems, *warnings)
+        Finding("error" if p.error else "warn", p.reason, p.detail, file, p.shape) for p in problems
     ]
     return tuple(dict.fromkeys(rows))
 
@@ -210,7 +241,26 @@ def _area(shape: Shape) -> float:
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
-def _unchecked(file: str, shapes: tuple[Shape, ...]) -> tuple[Finding, ...]:
+def _outside_points(
+    shapes: Sequence[Shape | None], size: tuple[int, int], said: set[int | None]
+) -> Iterator[Problem]:
+    """Shapes that reach beyond the image; those wholly outside were reported already."""
+    height, width = size
+    for index, shape in enumerate(shapes):
+        if shape is None or index in said or not len(shape.points):
+            continue
+        beyond = np.maximum(-shape.points, shape.points - (width, height)).max(1)
+        count = int(np.count_nonzero(beyond > 0))
+        if count:
+            yield Problem(
+                "points_outside",
+                f"{count} of {len(shape.points)} points of {shape.label[:80]} are outside the "
+                f"image, by up to {beyond.max():.4g} pixels",
+                index,
+            )
+
+
+def _unchecked(file: str, shapes: Sequence[Shape | None]) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             "info",
@@ -220,7 +270,7 @@ def _unchecked(file: str, shapes: tuple[Shape, ...]) -> tuple[Finding, ...]:
             index,
         )
         for index, shape in enumerate(shapes)
-        if shape.type == "polygon" and len(shape.points) > MAX_CROSSING_POINTS
+        if shape is not None and shape.type == "polygon" and len(shape.points) > MAX_CROSSING_POINTS
     )
 
 
@@ -265,13 +315,3 @@ def _heights(scene: Scene) -> Iterator[tuple[str, float]]:
         box = shape_box(item.shape)
         if item.meaning.kitti not in (None, "DontCare") and not item.ignore and box is not None:
             yield item.meaning.name, box[3] - box[1]
-
-
-def _written_labels(path: Path) -> Counter[str]:
-    """Labels of a file with errors, so that misspelt ones are counted too."""
-    try:
-        shapes = labelme.read(path).shapes
-    except RefusedError:
-        return Counter()
-    labels = (raw.get("label") for raw in shapes if isinstance(raw, dict))
-    return Counter(label for label in labels if isinstance(label, str))

@@ -1,13 +1,14 @@
 """A corrected copy of a labelled folder: only what is safe, into a new folder.
 
-Points outside the image are clipped, repeated points and exact duplicate shapes removed; nothing
-else. Every other value, unknown keys included, stays as it is. A polygon is clipped only where its
-pixels in the image stay the same up to its border.
+Points outside the image are clipped, repeated points and exact duplicate shapes removed, image
+paths corrected; nothing else. Every other value, unknown keys included, stays as it is. A polygon
+is clipped only where its pixels in the image stay the same up to its border.
 """
 
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from perception.annotation.audit import Audit
-from perception.annotation.checks import shape_key
+from perception.annotation.checks import FileFacts, shape_key
 from perception.annotation.convert import write_if_changed
-from perception.annotation.images import read_file
+from perception.annotation.images import PICTURES, inside_of, read_file
+from perception.annotation.interfaces import Item, Settings
 from perception.annotation.raster import check_work, shape_mask
+from perception.annotation.walk import walk
 from perception.formats import labelme
 from perception.formats.labelme import Document
 from perception.formats.problems import RefusedError
@@ -36,39 +39,113 @@ class FixSummary:
     clipped: int = 0  # shapes
     points: int = 0  # repeated points removed
     shapes: int = 0  # duplicate shapes removed
+    image_paths: int = 0  # corrected, or broken imageData removed
+    missing: tuple[str, ...] = ()  # files that could not be copied
+
+    def __add__(self, other: FixSummary) -> FixSummary:
+        """The sum of all counts."""
+        return FixSummary(
+            self.files + other.files,
+            self.changed + other.changed,
+            self.clipped + other.clipped,
+            self.points + other.points,
+            self.shapes + other.shapes,
+            self.image_paths + other.image_paths,
+            self.missing + other.missing,
+        )
 
 
-def fix_folder(audit: Audit, out: Path) -> FixSummary:
-    """Writes the annotations of an audit and their images below `out`, corrected.
+def fix_folder(audit: Audit, src: Path, out: Path, settings: Settings) -> FixSummary:
+    """Writes the annotations of an audit of `src` and all images below `out`, corrected.
 
-    Annotations with errors are copied as they are; images outside the folder are not copied.
+    What cannot be corrected is copied as it is; an image from elsewhere is put beside its
+    annotation. An `imagePath` that names another file than the one that was used is corrected.
     """
-    total = FixSummary()
+    root = src if src.is_dir() else src.parent
+    inside = inside_of(root, allow_outside=settings.allow_outside)
+    missing = []
+    places: dict[Path, Path] = {}  # picture → where its copy is
+    if src.is_dir():
+        for picture in walk(src, allow_outside=settings.allow_outside).having(PICTURES):
+            if inside(picture):
+                places[picture] = out / picture.relative_to(root)
     by_file = {one.file: one for one in audit.files}
     for item in audit.items:
-        facts = by_file[item.file]
-        if facts.image is not None and facts.image.is_relative_to(item.root):
-            write_if_changed(out / facts.image.relative_to(item.root), read_file(facts.image))
-        if not facts.readable or facts.size is None:
-            try:
-                write_if_changed(out / item.file, item.path.read_bytes())
-            except OSError:  # a dangling link, a folder without permission: nothing to copy
-                continue
-            total = replace(total, files=total.files + 1)
+        used = by_file[item.file].image
+        if used is not None and used not in places:
+            places[used] = _place_beside(used, item, out, set(places.values()))
+    for picture, place in places.items():
+        if not _copied(picture, place):
+            missing.append(str(picture))
+    total = FixSummary()
+    for item in audit.items:
+        if not inside(item.path):
+            missing.append(item.file)
             continue
+        facts = by_file[item.file]
+        copied = places[facts.image] if facts.image is not None else None
+        done = _fix_file(item, facts, copied, out / item.file)
+        if done is None:
+            missing.append(item.file)
+        else:
+            total = total + done
+    return replace(total, missing=tuple(missing))
+
+
+def _place_beside(picture: Path, item: Item, out: Path, taken: set[Path]) -> Path:
+    """A free name in the folder of the annotation's copy, for a picture from elsewhere."""
+    if picture.is_relative_to(item.root) and out / picture.relative_to(item.root) not in taken:
+        return out / picture.relative_to(item.root)
+    folder = (out / item.file).parent
+    names = (f"{mark}{picture.name}" for mark in ("", f"{item.stem}_", f"{item.stem}_image_"))
+    return next((folder / name for name in names if folder / name not in taken), folder / "image")
+
+
+def _copied(source: Path, place: Path) -> bool:
+    try:
+        data = read_file(source)
+    except RefusedError:
+        return False
+    write_if_changed(place, data)
+    return True
+
+
+def _fix_file(item: Item, facts: FileFacts, picture: Path | None, place: Path) -> FixSummary | None:
+    """Writes the corrected annotation; None: it could not be read at all."""
+    try:
         document = labelme.read(item.path)
-        content, done = fix_content(document.content, facts.size)
-        same = content == document.content
-        data = item.path.read_bytes() if same else labelme.encode(Document(content))
-        write_if_changed(out / item.file, data)
-        total = FixSummary(
-            total.files + 1,
-            total.changed + (not same),
-            total.clipped + done.clipped,
-            total.points + done.points,
-            total.shapes + done.shapes,
-        )
-    return total
+    except RefusedError:
+        try:
+            write_if_changed(place, item.path.read_bytes())
+        except OSError:  # a dangling link, a folder without permission: nothing to copy
+            return None
+        return FixSummary(files=1)
+    content, done = document.content, FixSummary()
+    if facts.size is not None:
+        content, done = fix_content(content, facts.size)
+    content, image_paths = _with_image(content, picture, place.parent)
+    if content == document.content:
+        write_if_changed(place, item.path.read_bytes())
+        return FixSummary(files=1)
+    write_if_changed(place, labelme.encode(Document(content)))
+    return replace(done, files=1, changed=1, image_paths=image_paths)
+
+
+def _with_image(
+    content: dict[str, Any], picture: Path | None, folder: Path
+) -> tuple[dict[str, Any], int]:
+    """The annotation with the path of the picture that was used, and without broken imageData."""
+    if picture is None:  # embedded, or there is none
+        return content, 0
+    written = content.get("imagePath")
+    there = os.path.relpath(picture, folder).replace(os.sep, "/")
+    changes: dict[str, Any] = {}
+    same = isinstance(written, str) and os.path.normpath(written.replace("\\", "/")) == there
+    if not same:
+        changes["imagePath"] = there
+    if content.get("imageData") is not None:  # broken: the file was used
+        changes["imageData"] = None
+    return {**content, **changes}, len(changes)
 
 
 def fix_content(

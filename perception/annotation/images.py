@@ -57,7 +57,7 @@ class EncodedImage(Image):
 def find_image(
     content: Mapping[str, Any], path: Path, inside: Callable[[Path], bool]
 ) -> tuple[EncodedImage, list[Problem]]:
-    """The image of the annotation `content`, which stands at `path`.
+    """The image of the annotation `content` in the file `path`.
 
     Args:
         inside: whether a path may be opened.
@@ -75,6 +75,15 @@ def find_image(
             if error.problem.reason != "image_unreadable":
                 raise
             problems.append(Problem("image_data_invalid", error.problem.detail))
+    place, found = locate_image(content, path, inside)
+    image, more = decode_image(read_file(place), declared, place.suffix)
+    return replace(image, path=place), problems + found + more
+
+
+def locate_image(
+    content: Mapping[str, Any], path: Path, inside: Callable[[Path], bool]
+) -> tuple[Path, list[Problem]]:
+    """The image file that `imagePath` names, not opened; raises image_missing, path_outside."""
     name = content.get("imagePath")
     name = name.replace("\\", "/") if isinstance(name, str) else ""
     outside = False
@@ -82,15 +91,8 @@ def find_image(
         if not inside(candidate):
             outside = outside or not other_name
         elif _is_file(candidate):
-            if other_name:
-                problems.append(
-                    Problem(
-                        "image_path_fallback",
-                        f"imagePath is {name[:200]!r}, used {candidate.name!r}",
-                    )
-                )
-            image, found = decode_image(read_file(candidate), declared, candidate.suffix)
-            return replace(image, path=candidate), problems + found
+            detail = f"imagePath is {name[:200]!r}, used {candidate.name!r}"
+            return candidate, [Problem("image_path_fallback", detail)] if other_name else []
     if outside:
         raise RefusedError(
             "path_outside",
@@ -251,6 +253,12 @@ def _checked(
     upright = stored[::-1] if orientation >= 5 else stored
     rotated = orientation > 1
     if not _fits(declared, upright):
+        if text := next((said for said in declared if isinstance(said, str)), None):
+            raise RefusedError(
+                "size_mismatch",
+                f"imageHeight or imageWidth is the text {text[:30]!r}, expected numbers: the image "
+                f"has height {upright[0]} and width {upright[1]}",
+            )
         if not _fits(declared, stored):
             raise RefusedError(
                 "size_mismatch",

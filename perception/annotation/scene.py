@@ -55,7 +55,7 @@ class Scene:
 
 
 def compose(
-    shapes: Sequence[Shape],
+    shapes: Sequence[Shape | None],
     size: tuple[int, int],
     table: LabelTable,
     *,
@@ -66,7 +66,7 @@ def compose(
     """The scene of a frame, and what is wrong with its shapes.
 
     Args:
-        shapes: in file order, with masks decoded.
+        shapes: in file order, with masks decoded; None: refused before, left out.
         size: (height, width) of the image.
         table: what labels mean.
         unknown: "error" or "ignore" (dropped with a warning).
@@ -76,6 +76,8 @@ def compose(
     problems: list[Problem] = []
     drawn: list[Drawn] = []
     for index, shape in enumerate(shapes):
+        if shape is None:
+            continue
         found, item = _meaning_of(index, shape, table, unknown)
         problems += found
         if item is not None and (matters(item.meaning) or item.ignore):

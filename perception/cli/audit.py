@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,8 @@ from perception.progress import tracked
 
 if TYPE_CHECKING:
     from perception.annotation.audit import Audit
+    from perception.annotation.checks import Finding
+    from perception.annotation.interfaces import Settings
 
 EPILOG = """
 Severities: error (converting refuses the file), warn (look at it), info (counts).
@@ -59,41 +62,57 @@ def run(args: argparse.Namespace) -> int:
         from perception.files import write_text
 
         write_text(args.html, audit_page(audit, settings, str(args.src)))
+    lines = _fix(args, audit, settings) if args.fix is not None else []
     if args.format == "json":
         print(json.dumps(_record(audit), indent=1))
     else:
         _print(audit)
-    if args.fix is not None:
-        from perception.annotation.fix import fix_folder
-
-        done = fix_folder(audit, args.fix)
-        print(
-            f"{args.fix}: {done.files} annotations, {done.changed} changed ({done.clipped} shapes "
-            f"clipped, {done.points} repeated points and {done.shapes} duplicate shapes removed)",
-            file=sys.stderr if args.format == "json" else sys.stdout,
-        )
+    stream = sys.stderr if args.format == "json" else sys.stdout
+    for line in lines:
+        print(printable(line, stream), file=stream)
     return 1 if audit.count("error") else 0
+
+
+def _fix(args: argparse.Namespace, audit: Audit, settings: Settings) -> list[str]:
+    """Writes the corrected copy; what was corrected and what could not be, for the terminal."""
+    from perception.annotation.audit import audit_folder
+    from perception.annotation.fix import fix_folder
+
+    done = fix_folder(audit, args.src, args.fix, settings)
+    lines = [
+        f"{args.fix}: {done.files} annotations, {done.changed} changed ({done.clipped} shapes "
+        f"clipped, {done.points} repeated points and {done.shapes} duplicate shapes removed, "
+        f"{done.image_paths} image paths corrected)"
+    ]
+    lines += [f"not copied: {name}" for name in done.missing]
+    if not done.files:
+        return lines
+    left = audit_folder(args.fix, settings, workers=args.workers)
+    rest = [finding for finding in left.findings if finding.severity != "info"]
+    lines += [f"not fixed: {_line(finding)}" for finding in rest]
+    return [*lines, f"{len(rest)} findings are left in the copy" if rest else "the copy is clean"]
 
 
 def _check(args: argparse.Namespace) -> None:
     if not args.src.exists():
-        raise UsageError(args.src, "no such file or folder", "labelme files", "Check the path.")
+        raise UsageError(args.src, "no such file or folder")
     if args.workers < 1:
         raise UsageError("--workers", str(args.workers), "at least 1", "Leave it out.")
+    if args.html is not None and args.html.is_file() and not _is_page(args.html):
+        raise UsageError(args.html, "a file that is no page", "a new file, or a page to replace")
     if args.fix is None:
         return
-    source, out = args.src.resolve(), args.fix.resolve()
+    source, out = Path(os.path.realpath(args.src)), Path(os.path.realpath(args.fix))
     if source.is_dir() and (out == source or source in out.parents):
-        raise UsageError(
-            args.fix,
-            "a folder inside the source",
-            "another folder",
-            "Choose a folder beside the source.",
-        )
+        raise UsageError(args.fix, "a folder inside the source", "a folder beside it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            args.fix, "something there already", "a new or empty folder", "Choose another folder."
-        )
+        raise UsageError(args.fix, "an existing file or folder", "a new or empty folder")
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(200).lstrip().lower()
+    return not start or start.startswith((b"<!doctype html", b"<html"))
 
 
 def _record(audit: Audit) -> dict[str, object]:
@@ -113,10 +132,12 @@ def _record(audit: Audit) -> dict[str, object]:
 
 def _print(audit: Audit) -> None:
     for finding in audit.findings:
-        where = finding.file or "(folder)"
-        shape = "" if finding.shape is None else f" shape {finding.shape}"
-        line = f"{finding.severity:5} {where}{shape}: {finding.reason}: {finding.detail}"
-        print(printable(line, sys.stdout))
+        print(printable(f"{finding.severity:5} {_line(finding)}", sys.stdout))
     print(
         f"{len(audit.files)} files: {audit.count('error')} errors, {audit.count('warn')} warnings"
     )
+
+
+def _line(finding: Finding) -> str:
+    shape = "" if finding.shape is None else f" shape {finding.shape}"
+    return f"{finding.file or '(folder)'}{shape}: {finding.reason}: {finding.detail}"

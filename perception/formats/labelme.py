@@ -13,6 +13,7 @@ import io
 import json
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -47,6 +48,7 @@ class Document:
     """One annotation file: the JSON object as it stands."""
 
     content: dict[str, Any]
+    repeated: tuple[str, ...] = ()  # keys that an object of the file has twice
 
     @property
     def shapes(self) -> list[Any]:
@@ -76,7 +78,8 @@ def read(path: Path) -> Document:
 
 def parse(data: bytes) -> Document:
     """The annotation in the bytes of a file; raises as `read` does."""
-    content = parse_json(data)
+    repeated: list[str] = []
+    content = parse_json(data, repeated)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         found = (
             f"an object with keys {sorted(content)[:8]}"
@@ -86,17 +89,28 @@ def parse(data: bytes) -> Document:
         raise RefusedError(
             "not_labelme", f"found {_short(found, 200)}, expected an object with a list `shapes`"
         )
-    return Document(content)
+    return Document(content, tuple(dict.fromkeys(repeated)))
 
 
-def parse_json(data: bytes) -> Any:
-    """A JSON value of bounded size; raises `RefusedError` json_too_large, _encoding, _invalid."""
+def parse_json(data: bytes, repeated: list[str] | None = None) -> Any:
+    """A JSON value of bounded size; raises `RefusedError` json_too_large, _encoding, _invalid.
+
+    Keys that an object has twice, of which the last one counts, are added to `repeated`.
+    """
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs) and repeated is not None:
+            counts = Counter(key for key, _ in pairs)
+            repeated.extend(key for key, count in counts.items() if count > 1)
+        return found
+
     if len(data) > MAX_BYTES:
         raise RefusedError("json_too_large", f"found more than {MAX_BYTES >> 20} MiB")
     if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
         raise RefusedError("json_too_large", f"found more than {MAX_VALUES:,} values")
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=distinct)
     except UnicodeDecodeError as error:
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise RefusedError(

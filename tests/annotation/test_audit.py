@@ -80,6 +80,96 @@ def test_a_mistake_is_found(shapes: list[dict], expected: tuple, tmp_path: Path,
     assert code == (severity == "error")
 
 
+MISSPELT = shape("roda", "rectangle", [[1, 1], [5, 9]])
+
+
+def test_all_other_mistakes_of_a_file_with_an_unknown_label_are_found(tmp_path: Path, capsys):
+    bow = shape("wall", "polygon", [[0, 0], [9, 9], [9, 0], [0, 9]])
+    far = shape("person", "rectangle", [[-7, 5], [20, 30]])
+    grouped = shape("truck", "rectangle", [[30, 22], [50, 30]], group_id=4)
+    shapes = [ROAD, CAR, CAR, MISSPELT, bow, far, grouped, {"label": 5}]
+
+    code, findings = audit(write_folder(tmp_path, {"a": shapes}), capsys)
+
+    assert code == 1
+    assert found(findings) >= {
+        ("error", "unknown_label", "a.json", 3),
+        ("error", "bad_shape", "a.json", 7),
+        ("warn", "duplicate_shape", "a.json", 2),
+        ("warn", "self_intersection", "a.json", 4),
+        ("warn", "points_outside", "a.json", 5),
+        ("warn", "group_of_one", "a.json", 6),
+    }
+    counts = {f["reason"]: f["detail"] for f in findings if f["severity"] == "info"}
+    assert counts["labels"].startswith("car: 2, road: 1")
+    assert counts["files"] == "1 annotations, 0 without error"
+
+
+def test_a_file_without_its_image_is_checked_by_the_size_that_it_names(tmp_path: Path, capsys):
+    src = write_folder(
+        tmp_path, {"a": [ROAD, CAR, CAR, shape("bus", "rectangle", [[5, 5], [70, 30]])]}
+    )
+    (src / "a.png").unlink()
+
+    _, findings = audit(src, capsys)
+
+    assert found(findings) >= {
+        ("error", "image_missing", "a.json", None),
+        ("warn", "duplicate_shape", "a.json", 2),
+        ("warn", "points_outside", "a.json", 3),
+    }
+
+
+@pytest.mark.parametrize(
+    ("points", "detail"),
+    [
+        ([[0, 0], [60, 40]], None),
+        ([[0, 0], [60.5, 40]], "1 of 2 points of car are outside the image, by up to 0.5 pixels"),
+        ([[-3, 5], [20, 52]], "2 of 2 points of car are outside the image, by up to 12 pixels"),
+    ],
+)
+def test_points_outside_the_image_are_mentioned(points, detail, tmp_path: Path, capsys):
+    src = write_folder(tmp_path, {"a": [ROAD, shape("car", "rectangle", points)]})
+
+    _, findings = audit(src, capsys)
+
+    said = [f["detail"] for f in findings if f["reason"] == "points_outside"]
+    assert said == ([detail] if detail else [])
+
+
+def test_a_key_that_stands_twice_is_said(tmp_path: Path, capsys):
+    src = write_folder(tmp_path, {"a": [ROAD]})
+    text = (src / "a.json").read_text()
+    (src / "a.json").write_text(text.replace('"shapes":', '"shapes": [], "shapes":', 1))
+
+    _, findings = audit(src, capsys)
+
+    assert ("warn", "duplicate_key", "a.json", None) in found(findings)
+
+
+def test_a_link_to_itself_ends_no_audit(tmp_path: Path, capsys):
+    src = write_folder(tmp_path / "src", {"a": [ROAD]})
+    (src / "loop.png").symlink_to("loop.png")
+    (src / "loop.json").symlink_to("loop.json")
+    (src / "self").symlink_to("self")
+
+    code, findings = audit(src, capsys)
+
+    assert code == 1
+    assert ("error", "json_invalid", "loop.json", None) in found(findings)
+
+
+def test_a_page_never_replaces_an_annotation(tmp_path: Path, capsys):
+    src = write_folder(tmp_path, {"a": [ROAD]})
+    before = (src / "a.json").read_bytes()
+
+    assert main(["audit", str(src), "--html", str(src / "a.json")]) == 2
+    for _ in range(2):
+        assert main(["audit", str(src), "--html", str(tmp_path / "page.html")]) == 0
+
+    assert (src / "a.json").read_bytes() == before
+
+
 def test_mistakes_across_files_are_found(tmp_path: Path, capsys):
     src = write_folder(tmp_path / "src", {"a": [ROAD, CAR], "b": [ROAD, CAR | {"label": "Car"}]})
     write_image(src / "b.png", picture(0))  # the same pixels as a.png
@@ -172,3 +262,73 @@ def test_wrong_use_of_audit_is_refused(tmp_path: Path, capsys):
     assert main(["audit", str(src), "--fix", str(src)]) == 2
     assert main(["audit", str(src), "--workers", "0"]) == 2
     assert sorted(p.name for p in src.iterdir()) == ["a.json", "a.png"]
+
+
+def opens(path: Path) -> bool:
+    """Whether labelme finds the picture of an annotation: embedded, or where `imagePath` says."""
+    content = json.loads(path.read_text())
+    return bool(content["imageData"]) or (path.parent / content["imagePath"]).is_file()
+
+
+def test_a_fixed_copy_has_every_image_and_opens(tmp_path: Path, capsys):
+    src = write_folder(tmp_path / "src", {"a": [ROAD, MISSPELT], "b": [ROAD], "c": [ROAD]})
+    moved = json.loads((src / "a.json").read_text()) | {"imagePath": "..\\old\\a.png"}
+    (src / "a.json").write_text(json.dumps(moved))
+    broken = json.loads((src / "b.json").read_text()) | {"imageData": "AAAA", "imageWidth": 61}
+    (src / "b.json").write_text(json.dumps(broken))
+    write_image(src / "sub/lonely.png", picture(9))
+
+    audit(src, capsys, "--fix", str(tmp_path / "out"))
+
+    out = tmp_path / "out"
+    pictures = {p.relative_to(src): p.read_bytes() for p in src.rglob("*.png")}
+    assert {p.relative_to(out): p.read_bytes() for p in out.rglob("*.png")} == pictures
+    assert all(opens(path) for path in out.glob("*.json"))
+    assert json.loads((out / "a.json").read_text())["imagePath"] == "a.png"
+    assert (out / "c.json").read_bytes() == (src / "c.json").read_bytes()
+
+
+def test_a_fixed_copy_audits_clean_or_says_what_is_left(tmp_path: Path, capsys):
+    far = shape("car", "rectangle", [[-10, 5], [5, 70]])
+    src = write_folder(tmp_path / "src", {"a": [ROAD, CAR, CAR, far], "b": [ROAD]})
+    assert main(["audit", str(src), "--fix", str(tmp_path / "out"), "--workers", "1"]) == 0
+    assert "the copy is clean" in capsys.readouterr().out
+    assert audit(tmp_path / "out", capsys)[0] == 0
+
+    write_folder(src, {"c": [ROAD, MISSPELT | {"label": "tuk tuk"}]})
+    write_image(src / "c.png", picture(3))
+    (src / "d.json").write_text("{")
+    assert main(["audit", str(src), "--fix", str(tmp_path / "two"), "--workers", "1"]) == 1
+
+    said = [x for x in capsys.readouterr().out.splitlines() if x.startswith("not fixed: ")]
+    assert [line.split(": ")[1:3] for line in said] == [
+        ["c.json shape 1", "unknown_label"],
+        ["d.json", "json_invalid"],
+    ]
+
+
+def test_images_from_elsewhere_are_copied_beside_their_annotations(tmp_path: Path, capsys):
+    src = write_folder(tmp_path / "src", {"a": [ROAD], "b": [ROAD]})
+    for stem in "ab":
+        write_image(tmp_path / stem / "1.png", picture(ord(stem)))
+        content = json.loads((src / f"{stem}.json").read_text())
+        (src / f"{stem}.json").write_text(json.dumps(content | {"imagePath": f"../{stem}/1.png"}))
+
+    audit(src, capsys, "--allow-outside", "--fix", str(tmp_path / "out"))
+
+    for stem in "ab":
+        path = json.loads((tmp_path / f"out/{stem}.json").read_text())["imagePath"]
+        copied = (tmp_path / "out" / path).read_bytes()
+        assert copied == (tmp_path / stem / "1.png").read_bytes()
+
+
+def test_links_out_of_the_folder_are_not_copied_and_that_is_said(tmp_path: Path, capsys):
+    src = write_folder(tmp_path / "src", {"a": [ROAD]})
+    write_folder(tmp_path / "secret", {"s": [ROAD]})
+    (src / "s.json").symlink_to(tmp_path / "secret/s.json")
+    (src / "s.png").symlink_to(tmp_path / "secret/s.png")
+
+    assert main(["audit", str(src), "--fix", str(tmp_path / "out"), "--workers", "1"]) == 1
+
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.json", "a.png"]
+    assert "not copied: s.json" in capsys.readouterr().out

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from perception.annotation.classes import LabelTable
-from perception.annotation.images import EncodedImage, find_image, inside_of, refuse_outside
+from perception.annotation.images import (
+    EncodedImage,
+    find_image,
+    inside_of,
+    locate_image,
+    refuse_outside,
+)
 from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.scene import unknown_label
 from perception.annotation.walk import walk
@@ -38,39 +45,69 @@ def find(src: Path, settings: Settings) -> Contents:
     return Contents(items, below.notes, below.hidden)
 
 
-def read(item: Item, settings: Settings) -> Sample:
+@dataclass(frozen=True)
+class Examined:
+    """All that can be seen of one annotation, whatever is wrong with it."""
+
+    problems: tuple[Problem, ...]
+    content: dict[str, Any] | None = None  # None: the file itself is unusable
+    shapes: tuple[Shape | None, ...] = ()  # at their index in the file; None: refused
+    image: EncodedImage | None = None  # None: there is none that fits
+    picture: Path | None = None  # the file of the image, also where it does not fit
+
+    @property
+    def failed(self) -> bool:
+        """True: this annotation is not converted."""
+        return self.image is None or any(problem.error for problem in self.problems)
+
+
+def examine(item: Item, settings: Settings) -> Examined:
     """One annotation with its image; every shape is examined, so that all errors are named."""
     inside = inside_of(item.root, allow_outside=settings.allow_outside)
     try:
         refuse_outside(inside, item.path)
-        content = labelme.read(item.path).content
+        document = labelme.read(item.path)
     except RefusedError as error:
-        return Sample(None, (error.problem,))
-    problems: list[Problem] = []
-    image = None
+        return Examined((error.problem,))
+    content = document.content
+    problems = [
+        Problem("duplicate_key", f"the key {key[:60]!r} twice in one object; the last one counts")
+        for key in document.repeated
+    ]
+    image = picture = None
     try:
         image, found = find_image(content, item.path, inside)
         problems += found
+        picture = image.path
     except RefusedError as error:
         problems.append(error.problem)
+        with suppress(RefusedError):
+            picture, _ = locate_image(content, item.path, inside)
     pixels = MASK_FACTOR * image.size[0] * image.size[1] if image else _MASK_PIXELS
     shapes, found = read_shapes(content["shapes"], settings.table, settings.unknown, pixels)
-    problems += found
-    if image is None or any(problem.error for problem in problems):
-        return Sample(None, tuple(problems))
-    return Sample(_frame(item, content, image, shapes), tuple(problems))
+    return Examined((*problems, *found), content, tuple(shapes), image, picture)
+
+
+def read(item: Item, settings: Settings) -> Sample:
+    """The frame of one annotation, or all that is wrong with it."""
+    seen = examine(item, settings)
+    if seen.failed or seen.content is None or seen.image is None:
+        return Sample(None, seen.problems)
+    shapes = [shape for shape in seen.shapes if shape is not None]
+    return Sample(_frame(item, seen.content, seen.image, shapes), seen.problems)
 
 
 def read_shapes(
     raw: list[Any], table: LabelTable, unknown: str, max_mask_pixels: int
-) -> tuple[list[Shape], list[Problem]]:
-    """Shapes with their masks, and at most one error for each that has none.
+) -> tuple[list[Shape | None], list[Problem]]:
+    """Shapes at their index with their masks, and at most one error for each.
 
-    The shapes stand at their index in the file only when no problem is an error.
+    A shape of an unknown label is an error and still there; what cannot be read is None.
     """
-    shapes: list[Shape] = []
+    shapes: list[Shape | None] = []
     problems: list[Problem] = []
     for index, one in enumerate(raw):
+        shape = None
         try:
             shape, found = labelme.read_shape(one)
             problems += [replace(problem, shape=index) for problem in found]
@@ -79,11 +116,12 @@ def read_shapes(
                 if not known and unknown == "error":
                     raise RefusedError("unknown_label", unknown_label(shape.label, table))
                 if known and shape.type == "mask":
-                    shape, found = _with_mask(shape, one, max_mask_pixels)
+                    bare, shape = shape, None
+                    shape, found = _with_mask(bare, one, max_mask_pixels)
                     problems += [replace(problem, shape=index) for problem in found]
-            shapes.append(shape)
         except RefusedError as error:
             problems.append(replace(error.problem, shape=index))
+        shapes.append(shape)
     return shapes, problems
 
 
