@@ -24,6 +24,7 @@ VERBS = {
     "convert": "convert labels between labelme, KITTI, Cityscapes and others",
     "audit": "find the mistakes in a folder of labelme files",
     "annotate": "label images with labelme, starting from a model if there is one",
+    "pseudo-label": "let a detector label a data set for training",
     "score": "score predictions of any model with a benchmark's own numbers",
     "submit": "write and check the archive for a benchmark's server",
     "compare": "say whether the difference of two scores is more than noise",
@@ -57,7 +58,7 @@ def _run(words: list[str]) -> int:
             name, help=summary, description=summary[0].upper() + summary[1:] + "."
         )
         if name == verb:
-            module = importlib.import_module(f"perception.cli.{name}")
+            module = importlib.import_module(f"perception.cli.{name.replace('-', '_')}")
             if getattr(module, "HYDRA", False):
                 return module.run(words[1:])
             sub.formatter_class = argparse.RawDescriptionHelpFormatter

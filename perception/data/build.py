@@ -14,6 +14,7 @@ from perception.data.augment import Augment, check_options
 from perception.data.datasets import FrameDataset, declare_dataset, frames_of_class, open_dataset
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
+from perception.formats.pseudo_labels import refuse_tasks
 from perception.labels import LabelScheme
 from perception.lists import texts, values
 
@@ -21,7 +22,7 @@ OPTIONS = {
     "dataset": None,  # packaged name or path of a dataset.yaml; null: the name of the set
     "root": None,
     "train": "train",  # split, list file (.txt), or {split: ..., include, exclude, limit}
-    "val": "val",  # the same; null: no validation
+    "val": "val",  # the same, also with a dataset, root, tasks of its own; null: no validation
     "tasks": None,
     "batch_size": None,  # of all processes together
     "merge": None,  # table of datasets/merges
@@ -30,6 +31,7 @@ OPTIONS = {
     "sizes": (),  # multi-scale: [[height, width], ...], one per step, equally often
     "augment": None,  # what is other than in the common augmentation, for this set alone
 }
+OF_VAL = ("dataset", "root", "tasks")  # what the validation may have of its own
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,14 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
         if not full[key]:
             raise PerceptionError(f"{where}.{key}", "nothing", "a value", f"Set {where}.{key}=...")
     train = _open(where, name, full, "train")
+    val = _open(where, name, full, "val") if full["val"] else None
+    if val is not None:
+        refuse_tasks(f"{where}.val", val.manifest.pseudo, val.tasks)
     own = full["augment"]
     return TaskSet(
         name=name,
         train=train,
-        val=_open(where, name, full, "val") if full["val"] else None,
+        val=val,
         batch_size=int(full["batch_size"]),
         balanced=bool(full["balanced"]),
         sizes=_sizes(full["sizes"], f"{where}.sizes"),
@@ -173,13 +178,15 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
 def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> FrameDataset:
     chosen = options[part]
     table: dict[str, Any] = {"split": chosen} if isinstance(chosen, str) else dict(chosen)
-    if unknown := set(table) - {"split", "include", "exclude", "limit"}:
+    known = ("split", "include", "exclude", "limit", *(OF_VAL if part == "val" else ()))
+    if unknown := set(table) - set(known):
         raise PerceptionError(
             f"{where}.{part}.{sorted(unknown)[0]}",
             "an unknown option",
-            "split, include, exclude or limit",
+            f"one of {', '.join(known)}",
             "Correct the name.",
         )
+    options = {**options, **{key: table[key] for key in OF_VAL if key in table}}
     place = f"{where}.{part}"
     return open_dataset(
         options["dataset"] or name,

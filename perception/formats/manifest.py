@@ -61,6 +61,7 @@ class Manifest:
     optional: frozenset[str] = frozenset()  # parts of the layout that a frame may lack
     road: tuple[str, ...] = ()  # classes whose union is the road label
     boxes: tuple[BoxClass, ...] = ()
+    pseudo: Mapping[str, str] = field(default_factory=dict)  # task → the model that made its labels
     licence: str = ""
     source: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)  # what its reader alone understands
@@ -165,6 +166,7 @@ def load_manifest(name: str | Path) -> Manifest:
         optional=frozenset(texts(content.get("optional"), f"{path}: optional")),
         road=texts(content.get("road"), f"{path}: road"),
         boxes=boxes,
+        pseudo={str(k): str(v) for k, v in (content.get("pseudo") or {}).items()},
         licence=str(content.get("licence", "")),
         source=str(content.get("source", "")),
         extra=dict(content.get("extra") or {}),

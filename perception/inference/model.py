@@ -79,7 +79,7 @@ class Model:
             key: name of the result; the file's stem when it is left out.
             tasks: the heads to run; all by default.
         """
-        pixels, key = _pixels(image, key)
+        pixels, key = pixels_of(image, key)
         started = time.perf_counter()
         tensor, inside = self._input(pixels)
         prepared = time.perf_counter()
@@ -129,9 +129,10 @@ class Model:
         return prediction
 
 
-def _pixels(
+def pixels_of(
     image: NDArray[np.uint8] | Path | str | Image, key: str
 ) -> tuple[NDArray[np.uint8], str]:
+    """The (H, W, 3) uint8 RGB pixels of an image of any kind, and its key (a file's stem)."""
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"expected (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from perception.formats.pseudo_labels import refuse
 from perception.processes import map_in_order
 from perception.scoring.benchmark import Benchmark, Result
 
@@ -41,7 +42,11 @@ def run_benchmark(
 
     `advance(done, total)` is called as images are finished. The result does not depend on
     `workers`.
+
+    Raises:
+        PerceptionError: the ground truth was made by a model.
     """
+    refuse(Path(target))
     jobs = benchmark.jobs(Path(target), Path(predicted))
     advance(0, len(jobs))
     records = []
