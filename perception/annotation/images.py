@@ -22,13 +22,13 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
+from perception.files import MAX_PIXELS
 from perception.files.finding import find_named
 from perception.formats.labelme import IMAGE_FORMATS
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
-MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 640 << 20  # 100 million pixels of three 16-bit channels, not compressed
 _ORIENTATION = 0x0112  # EXIF tag
 _RGB_PNG = b"\x08\x02"  # bit depth and colour type in the header of a PNG

@@ -1,6 +1,7 @@
 """Reading, writing and finding files: images, text, YAML, JSON."""
 
 from perception.files.atomic import atomic_open, atomic_path, plain, write_json, write_text
+from perception.files.containers import MAX_PIXELS
 from perception.files.finding import (
     IMAGE_SUFFIXES,
     Found,
@@ -12,8 +13,9 @@ from perception.files.finding import (
     is_data,
 )
 from perception.files.images import (
-    MAX_PIXELS,
     decode,
+    eight_bits,
+    encode_image,
     image_size,
     read_image,
     read_label,
@@ -29,6 +31,8 @@ __all__ = [
     "atomic_open",
     "atomic_path",
     "decode",
+    "eight_bits",
+    "encode_image",
     "files_below",
     "files_in",
     "find_image",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from perception.errors import PerceptionError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 _OF_SYSTEMS = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
 
 

@@ -59,7 +59,7 @@ def _channels(
     path: Path, size: tuple[int, ...] | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """(H, W) bool: red > 0, blue > 0."""
-    image = read_raster(path)
+    image = read_raster(path, lossless=True)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         kind = "grey" if image.ndim == 2 else f"{image.shape[2]} channels of {image.dtype}"
         raise PerceptionError(
@@ -72,13 +72,15 @@ def _channels(
         check_size(path, image.shape, size)
     red, green, blue = (np.ascontiguousarray(image[..., c]) for c in range(3))
     one = np.uint8(1)  # 255 + 1 is 0: both allowed values become at most 1
-    if green.any() or (red + one > 1).any() or (blue + one > 1).any():
-        foreign = ((image != 0) & (image != 255)).any(axis=2) | (green != 0)
+    if green.any() or (red + one > 1).any() or (blue + one > 1).any() or (blue > red).any():
+        foreign = ((image != 0) & (image != 255)).any(axis=2) | (green != 0) | (blue > red)
         row, column = np.argwhere(foreign)[0]
         raise PerceptionError(
             f"{path}: pixel x={column}, y={row}",
             f"RGB {image[row, column].tolist()}",
             "(255, 0, 255) road, (255, 0, 0) not road or (0, 0, 0) unsure",
-            "Was the label saved as JPEG, or resized with interpolation?",
+            "Are red and blue swapped?"
+            if image[row, column].tolist() == [0, 0, 255]
+            else "Was the label saved as JPEG, or resized with interpolation?",
         )
     return red > 0, blue > 0

@@ -40,12 +40,15 @@ def read_semantic(path: Path, scheme: LabelScheme, size: tuple[int, int]) -> Sem
 
 def check_size(path: Path, shape: tuple[int, ...], size: tuple[int, ...]) -> None:
     """Raises a `PerceptionError` where a label is not as large as its image, (height, width)."""
-    if shape[:2] != tuple(size):
+    if tuple(shape[:2]) != tuple(size):
+        lies = (shape[1], shape[0]) == tuple(size)
         raise PerceptionError(
             path,
             f"{shape[1]}x{shape[0]} pixels",
             f"the size of its image, {size[1]}x{size[0]}",
-            "Scale neither of the two: find the label of this very image.",
+            "Is the image turned by its EXIF orientation? Labels are for the upright image."
+            if lies
+            else "Scale neither of the two: find the label of this very image.",
         )
 
 

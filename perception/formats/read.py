@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from perception.errors import PerceptionError
 from perception.formats import cityscapes, kitti_calib, kitti_object, kitti_road, voc
 from perception.formats.frames import FrameFiles
-from perception.formats.label_image import read_semantic, road_from_classes
+from perception.formats.label_image import check_size, read_semantic, road_from_classes
 from perception.formats.manifest import Manifest
 from perception.structures import Boxes, Frame, Image, RoadLabel, SemanticLabel
 
+FARTHEST = 1_000_000  # pixels: of the corner of a label
 NAMES = ("semantic", "instances", "road", "lane", "boxes", "calibration")  # what `read` reads
 
 
@@ -39,7 +43,7 @@ def read(files: FrameFiles, manifest: Manifest) -> Frame:
         image,
         semantic=semantic,
         road=_road(files, manifest, image, semantic),
-        boxes=_boxes(paths["boxes"]) if "boxes" in paths else None,
+        boxes=_boxes(paths["boxes"], image.size) if "boxes" in paths else None,
         calibration=kitti_calib.read_calibration(paths["calibration"])
         if "calibration" in paths
         else None,
@@ -49,10 +53,30 @@ def read(files: FrameFiles, manifest: Manifest) -> Frame:
     )
 
 
-def _boxes(path: Path) -> Boxes:
-    if path.suffix == ".xml":
-        return voc.read_annotation(path).boxes
-    return kitti_object.read_labels(path)
+def _boxes(path: Path, size: tuple[int, int]) -> Boxes:
+    if path.suffix.lower() == ".xml":
+        objects = voc.read_annotation(path)
+        if objects.size is not None:
+            check_size(path, objects.size, size)
+        boxes = objects.boxes
+    else:
+        boxes = kitti_object.read_labels(path)
+    check_corners(path, boxes)
+    return boxes
+
+
+def check_corners(path: Path, boxes: Boxes) -> None:
+    """Raises a `PerceptionError` for a corner that no picture reaches, as projections give them."""
+    far = np.abs(boxes.xyxy).max(axis=1, initial=0) > FARTHEST
+    if far.any():
+        first = int(np.flatnonzero(far)[0])
+        corners = " ".join(f"{v:g}" for v in boxes.xyxy[first])
+        raise PerceptionError(
+            f"{path}, box {first + 1}",
+            f"corners {corners}",
+            f"pixels of an image, at most {FARTHEST:,}",
+            "Clip the box to its image, or remove it.",
+        )
 
 
 def _road(

@@ -31,6 +31,7 @@ class VocObjects:
     names: tuple[str, ...]
     corners: Float  # (N, 4) xmin, ymin, xmax, ymax, 1-based, inclusive
     difficult: NDArray[np.bool_]  # (N,)
+    size: tuple[int, int] | None = None  # (height, width) of the image, where it is said
 
     @property
     def boxes(self) -> Boxes:
@@ -76,7 +77,10 @@ def read_annotation(path: Path) -> VocObjects:
         corners.append(_box(path, number, children.get("bndbox")))
         difficult.append(_flag(path, number, children.get("difficult")))
     return VocObjects(
-        tuple(names), np.array(corners, np.float64).reshape(-1, 4), np.array(difficult, bool)
+        tuple(names),
+        np.array(corners, np.float64).reshape(-1, 4),
+        np.array(difficult, bool),
+        _size(root.find("size")),
     )
 
 
@@ -125,6 +129,16 @@ def read_detections(path: Path, images_known: Container[str]) -> VocDetections:
 
 def _text(element: ElementTree.Element | None) -> str:
     return "" if element is None else (element.text or "").strip()
+
+
+def _size(element: ElementTree.Element | None) -> tuple[int, int] | None:
+    """None where a side is not said; some programs write 0 for that."""
+    if element is None:
+        return None
+    height, width = (_text(element.find(side)) for side in ("height", "width"))
+    if not (height + width).isascii() or not height.isdigit() or not width.isdigit():
+        return None
+    return (int(height), int(width)) if int(height) and int(width) else None
 
 
 def _box(path: Path, number: int, element: ElementTree.Element | None) -> list[float]:

@@ -108,7 +108,8 @@ def draw_boxes(
     `xyxy`: (N, 4) pixels of `image`. NaN scores are not written.
     """
     skipped = np.zeros(len(xyxy), bool) if ignore is None else ignore
-    corners = np.round(np.asarray(xyxy, np.float64)).astype(int).reshape(-1, 4)
+    reach = 2 * max(image.shape[:2])  # OpenCV draws no line to 9999999999
+    corners = np.round(np.clip(xyxy, -reach, reach)).astype(int).reshape(-1, 4)
     region = np.zeros(image.shape[:2], bool)
     for x1, y1, x2, y2 in corners[skipped]:
         region[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = True

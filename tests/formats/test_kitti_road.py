@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from perception.errors import PerceptionError
 from perception.files import read_raster, write_image
@@ -46,6 +47,7 @@ def test_road_without_certainty_is_written_black():
     [
         (np.full((2, 2, 3), (250, 3, 251), np.uint8), r"pixel x=0, y=0: found RGB \[250, 3, 251\]"),
         (np.full((2, 2, 3), (0, 255, 0), np.uint8), r"found RGB \[0, 255, 0\]"),
+        (np.array([[M, M], [M, (0, 0, 255)]], np.uint8), r"x=1, y=1.*0, 255\].*red and blue swap"),
         (np.zeros((2, 2), np.uint8), "found grey, expected 8-bit RGB"),
         (np.zeros((2, 2, 4), np.uint8), "found 4 channels of uint8"),
         (np.zeros((3, 5, 3), np.uint8), "found 5x3 pixels, expected .* 2x2"),
@@ -56,6 +58,13 @@ def test_an_image_that_is_no_road_label_is_named(tmp_path, pixels, message):
 
     with pytest.raises(PerceptionError, match=message):
         read_label(tmp_path / "label.png", (2, 2))
+
+
+def test_a_road_label_saved_as_jpeg_is_refused_even_where_its_colours_are_right(tmp_path):
+    Image.fromarray(np.full((16, 16, 3), K, np.uint8)).save(tmp_path / "label.png", "JPEG")
+
+    with pytest.raises(PerceptionError, match="label in a lossy JPEG file"):
+        read_label(tmp_path / "label.png")
 
 
 def test_both_splits_are_complete_and_disjoint():

@@ -31,6 +31,20 @@ def test_an_object_has_its_own_name_and_corners(tmp_path):
     assert objects.boxes.ignore.tolist() == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("<size><width>50</width><height>40</height><depth>3</depth></size>", (40, 50)),
+        ("<size><width>0</width><height>0</height></size>", None),
+        ("<size><width>50</width></size>", None),
+        ("<size><width>wide</width><height>40</height></size>", None),
+        ("", None),
+    ],
+)
+def test_the_size_of_the_image_is_known_where_it_is_said(tmp_path, size, said):
+    assert read_annotation(file(tmp_path, f"<annotation>{size}</annotation>")).size == said
+
+
 def test_an_annotation_without_objects_is_empty(tmp_path):
     assert len(read_annotation(file(tmp_path, "<annotation/>")).boxes) == 0
 
