@@ -29,7 +29,8 @@ import numpy as np
 from perception.errors import PerceptionError
 
 _HOST = hashlib.blake2s(platform.node().encode("utf-8", "replace"), digest_size=4).hexdigest()
-_TEMPORARY = re.compile(r"\.~([0-9a-f]{8})-([0-9]+)-\w+\.\w+")  # host, process
+_TEMPORARY = re.compile(r"\.~.*\.([0-9a-f]{8})-([0-9]+)-\w+\.\w+", re.DOTALL)  # host, process
+_NAME_BYTES = 100  # of the file in the name of its temporary one
 _STALE_SECONDS = 86_400  # a file this old has no writer, wherever that may have run
 _STARTED = time.time()
 _HANDLES = re.compile(r"/dev/fd|/proc/[0-9]+(/task/[0-9]+)?/fd")  # where /dev/stdout leads
@@ -57,7 +58,7 @@ def atomic_path(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
         folder = Path(tempfile.gettempdir()) if stream else target.parent
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        temporary = _new_file(folder, suffix)
+        temporary = _new_file(folder, target.name, suffix)
         yield temporary
         if stream:
             _copy_into(temporary, target)
@@ -155,10 +156,11 @@ def _copy_into(temporary: Path, target: Path) -> None:
 # ---------------------------------------------------------------------------- temporary files
 
 
-def _new_file(folder: Path, suffix: str) -> Path:
-    handle, name = tempfile.mkstemp(suffix, f".~{_HOST}-{os.getpid()}-", folder)
+def _new_file(folder: Path, name: str, suffix: str) -> Path:
+    start = os.fsencode(name)[:_NAME_BYTES].decode("utf-8", "ignore")
+    handle, path = tempfile.mkstemp(suffix, f".~{start}.{_HOST}-{os.getpid()}-", folder)
     os.close(handle)
-    return Path(name)
+    return Path(path)
 
 
 def _move(temporary: Path, target: Path) -> None:

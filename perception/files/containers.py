@@ -67,7 +67,7 @@ def inspect(path: Path, data: bytes) -> Container:
 def not_an_image(path: Path, found: str) -> PerceptionError:
     """The error of a file that is no whole image."""
     return PerceptionError(
-        path, found, "a whole image, e.g. PNG or JPEG", "Copy or download it again, or remove it."
+        path, found, "a whole PNG or JPEG image", "Copy or download the file again, or remove it."
     )
 
 

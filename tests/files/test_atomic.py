@@ -38,8 +38,8 @@ def test_the_next_writer_removes_what_a_killed_process_left(tmp_path):
 
 
 def test_temporary_files_of_living_processes_stay(tmp_path):
-    alive = tmp_path / f".~{atomic._HOST}-{os.getppid()}-abcdefgh.tmp"
-    elsewhere = tmp_path / ".~00000000-1-abcdefgh.tmp"
+    alive = tmp_path / f".~a.{atomic._HOST}-{os.getppid()}-abcdefgh.tmp"
+    elsewhere = tmp_path / ".~a.b.00000000-1-abcdefgh.tmp"
     for path in (alive, elsewhere):
         path.touch()
 
@@ -49,7 +49,7 @@ def test_temporary_files_of_living_processes_stay(tmp_path):
 
 
 def test_what_has_lain_there_for_days_is_removed_and_nothing_else(tmp_path):
-    old = tmp_path / ".~00000000-1-abcdefgh.tmp"
+    old = tmp_path / ".~a.b.00000000-1-abcdefgh.tmp"
     kept = [tmp_path / ".~lock.a.odt#", tmp_path / ".hidden.tmp", tmp_path / "~a.tmp"]
     for path in (old, *kept):
         path.touch()
