@@ -32,6 +32,10 @@ OPTIONS = {
     "augment": None,  # what is other than in the common augmentation, for this set alone
 }
 OF_VAL = ("dataset", "root", "tasks")  # what the validation may have of its own
+PART_OPTIONS = {  # of a table for train or val
+    "train": ("split", "include", "exclude", "limit"),
+    "val": ("split", "include", "exclude", "limit", *OF_VAL),
+}
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,7 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
 def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> FrameDataset:
     chosen = options[part]
     table: dict[str, Any] = {"split": chosen} if isinstance(chosen, str) else dict(chosen)
-    known = ("split", "include", "exclude", "limit", *(OF_VAL if part == "val" else ()))
-    if unknown := set(table) - set(known):
+    if unknown := set(table) - set(PART_OPTIONS[part]):
         raise PerceptionError(
             f"{where}.{part}.{sorted(unknown)[0]}",
             "an unknown option",

@@ -1,6 +1,6 @@
 """Configurations: composed by Hydra from `conf/`, or stored in a run and changed by overrides.
 
-Unknown keys and choices are answered with the nearest known one.
+Unknown keys and choices are answered with the nearest known one, wherever they stand.
 """
 
 from __future__ import annotations
@@ -8,18 +8,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from perception.errors import PerceptionError, UsageError
+from perception.experiments.groups import OWN, check_choice, groups, options_of, own_folder
+from perception.experiments.known import check_known, unknown_keys
+from perception.experiments.overrides import (
+    apply_override,
+    expand_home,
+    is_record,
+    parse_overrides,
+    quoted,
+)
 from perception.files import packaged, read_yaml
 
-_MISSING = object()
+if TYPE_CHECKING:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
 WHOLE = {  # the least value of settings that are whole numbers
     "steps": 1,
     "seed": 0,
@@ -32,48 +40,64 @@ WHOLE = {  # the least value of settings that are whole numbers
     "trainer.evaluate_frames": 1,
     "trainer.threads": 0,
 }
+LARGEST_SEED = 10**10  # above it, the seed of a step does not fit into 64 bits
 POSITIVE = ("optimizer.lr", "optimizer.encoder_lr_factor", "trainer.clip_norm", "trainer.ema")
 OPTIONAL = ("evaluate_every", "evaluate_frames", "threads", "clip_norm", "ema", "encoder_lr_factor")
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
+def compose_config(overrides: Sequence[str], *, own: Path | None = None) -> DictConfig:
     """The configuration of `overrides` on top of conf/config.yaml.
 
+    own: folder of the user's own choices; by default `conf/` in the working directory.
+
     Raises:
-        UsageError: an override does not parse, or its key or choice is not known.
+        UsageError: an override does not parse, its choice is not known, or there is a key, in an
+            override or in a file, that nothing reads.
     """
     parsed = parse_overrides(overrides)
-    with initialize_config_dir(str(packaged("conf")), version_base="1.3"):
-        try:
-            return compose("config", overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            choices = [o.input_line for o in parsed if o.key_or_group in groups()]
-            raise _usage(error, choices) from error
+    config = _composed([o for o in parsed if _chooses(o)], own_folder(own))
+    OmegaConf.set_struct(config, False)
+    for override in parsed:
+        if not _chooses(override):
+            apply_override(config, override)
+    check_known(_plain(config))
+    expand_home(config)
+    OmegaConf.set_struct(config, True)
+    return config
 
 
 def merge_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """A stored configuration (of a run that is resumed or evaluated) with values replaced.
 
     Raises:
-        UsageError: a key is not in `config`, or the word is no key=value.
+        UsageError: a key is not known, or the word is no key=value.
     """
+    if not overrides:
+        return config
+    before = unknown_keys(_plain(config))
+    OmegaConf.set_struct(config, False)
     for override in parse_overrides(overrides):
         key = override.key_or_group
-        if OmegaConf.select(config, key, default=_MISSING) is _MISSING:
-            raise _unknown_key(key, _keys(config))
-        if isinstance(OmegaConf.select(config, key), DictConfig) and key in groups():
+        if key in groups() and not isinstance(override.value(), dict):
             raise UsageError(
                 override.input_line,
                 "another choice for a stored run",
-                f"{key}.X=Y",
+                f"{key.replace('/', '.')}.X=Y",
                 "Change single keys; a new choice is a new run.",
             )
-        OmegaConf.update(config, key, override.value())
+        apply_override(config, override)
+    check_known(_plain(config), but=before)
+    expand_home(config)
+    OmegaConf.set_struct(config, True)
     return config
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The configuration that the run in `folder` was trained with."""
+    """The configuration that the run in `folder` was trained with.
+
+    Raises:
+        PerceptionError: no run, or a file that is no configuration.
+    """
     path = folder / "config.yaml"
     if not path.is_file():
         raise PerceptionError(
@@ -82,7 +106,17 @@ def read_config(folder: Path) -> DictConfig:
             "the folder of a run",
             "Give the folder that perception train printed, e.g. runs/demo/2026-01-31_12-00-00.",
         )
-    config = OmegaConf.create(read_yaml(path))
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        found = "an empty file" if content is None else f"a {type(content).__name__}"
+        raise PerceptionError(path, found, "the configuration of a run")
+    for key in ("encoder", "head", "data"):
+        if not isinstance(content.get(key), dict):
+            raise PerceptionError(f"{path}: {key}", repr(content.get(key)), "a table of settings")
+    try:
+        config = OmegaConf.create(content)
+    except OmegaConfBaseException as error:
+        raise PerceptionError(path, " ".join(str(error).split()), "a configuration") from error
     OmegaConf.set_struct(config, True)
     return config
 
@@ -103,101 +137,121 @@ def check_numbers(config: DictConfig) -> None:
         if isinstance(value, bool) or not isinstance(value, kinds) or value < whole.get(key, 0):
             kind = f"a whole number from {whole[key]}" if key in whole else "a number from 0"
             raise PerceptionError(key, str(value), kind, "Correct the setting.")
+    if config.seed > LARGEST_SEED:
+        raise PerceptionError("seed", str(config.seed), f"a whole number up to {LARGEST_SEED:,}")
 
 
-def parse_overrides(overrides: Sequence[str]) -> list[Any]:
-    """Hydra's parsed overrides; a `UsageError` where one does not parse."""
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UsageError(
-            "overrides",
-            " ".join(str(error).split()),
-            "words like key=value",
-            "Quote values with spaces: 'key=\"a b\"'.",
-        ) from error
+# ---------------------------------------------------------------------------- composing
 
 
-def first_of_sweep(overrides: Sequence[str]) -> list[str]:
-    """The overrides of the first job of a sweep."""
-    return [
-        f"{o.key_or_group}={next(iter(o.sweep_string_iterator()))!s}"
-        if o.is_sweep_override()
-        else w
-        for o, w in zip(parse_overrides(overrides), overrides, strict=True)
-    ]
+def sweep_folder(overrides: Sequence[str], number: int, *, own: Path | None = None) -> Path:
+    """The folder of job `number` of a sweep (`hydra.sweep.dir` and `subdir`)."""
+    words = [*overrides, f"hydra.job.num={number}"]
+    parsed = [o for o in parse_overrides(words) if _chooses(o)]
+    name = [w for w in overrides if w.startswith("name=")]
+    with_name = [*parsed, *parse_overrides(name)]
+    sweep = _composed(with_name, own_folder(own), keep_hydra=True).hydra.sweep
+    return Path(sweep.dir).expanduser() / str(sweep.subdir)
 
 
-def _unknown_key(key: str, known: Sequence[str]) -> UsageError:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-    leaf = [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
-    guess = (leaf or near or ["one of perception train --help"])[0]
-    if _is_set_option(key):
-        guess = f"+{key}=..., because the chosen data leaves it at its default"
-    return UsageError(
-        key,
-        "an unknown configuration key",
-        guess,
-        "perception train --cfg prints all keys; +key=value adds one.",
-    )
+def _chooses(override: Any) -> bool:
+    """Whether an override chooses a file of a group, or is Hydra's own."""
+    key = override.key_or_group
+    table = not override.is_delete() and not override.is_sweep_override()
+    if key in groups():
+        return not (table and isinstance(override.value(), dict))
+    return "/" in key or override.package is not None or key.startswith("hydra.")
 
 
-def _is_set_option(key: str) -> bool:
-    """Whether it is data.sets.NAME.<an option of every data set>."""
-    from perception.data.build import OPTIONS
+def _composed(choices: Sequence[Any], own: Path | None, *, keep_hydra: bool = False) -> DictConfig:
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
 
-    parts = key.split(".")
-    return parts[:2] == ["data", "sets"] and len(parts) == 4 and parts[3] in OPTIONS
+    for choice in choices:
+        if choice.is_sweep_override():
+            raise UsageError(choice.input_line, "several choices", "one", "Or add --multirun.")
+        if choice.key_or_group in ("hydra/launcher", "hydra/sweeper"):
+            raise UsageError(
+                choice.input_line,
+                "another launcher",
+                "none: a sweep runs its jobs one after the other",
+            )
+    words = [choice.input_line for choice in choices]
+    if own is not None:
+        words.append(f"hydra.searchpath=[{quoted(f'file://{own}')}]")
+    with initialize_config_dir(str(packaged(OWN)), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        hydra.config_loader = _table_loader(hydra.config_loader.get_search_path())
+        try:
+            config = compose("config", overrides=words, return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _usage(error, own) from error
+    for group, name in config.hydra.runtime.choices.items() if own else ():
+        if own and isinstance(name, str) and not group.startswith("hydra/"):
+            check_choice(own, group, name)
+    if not keep_hydra:
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+    return config
 
 
-def _usage(error: Exception, choices: Sequence[str]) -> UsageError:
-    """Hydra's message as one line; unknown keys and choices get the nearest known ones.
+def _table_loader(search_path: Any) -> ConfigLoaderImpl:
+    """Hydra's loader, for which a file's table of free names replaces that of an earlier file."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-    `choices`: the overrides that choose from groups, which add keys of their own.
-    """
+    class Loader(ConfigLoaderImpl):
+        def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
+            config = super()._compose_config_from_defaults_list(defaults, repo)
+            tables: dict[str, Any] = {}
+            for default in defaults:
+                loaded: Any = self._load_single_config(default, repo).config
+                _collect(loaded, "", tables)
+            for key, table in tables.items():
+                OmegaConf.update(config, key, table, merge=False)
+            return config
+
+    return Loader(search_path)
+
+
+def _collect(node: DictConfig, prefix: str, tables: dict[str, Any]) -> None:
+    """Notes the last table of free names at each key; another value there forgets it."""
+    if node._is_none() or node._is_missing() or node._is_interpolation():
+        return
+    for name in node:
+        key, value = f"{prefix}{name!s}", node._get_node(name)
+        if key in ("hydra", "defaults"):
+            continue
+        if not isinstance(value, DictConfig) or value._is_none():
+            tables.pop(key, None)
+        elif is_record(key, value) or key == "data.sets":
+            _collect(value, f"{key}.", tables)
+        else:
+            tables[key] = OmegaConf.to_container(value, resolve=False)
+
+
+def _usage(error: Exception, own: Path | None) -> UsageError:
+    """Hydra's message as one line; unknown choices get the nearest known ones."""
     text = " ".join(str(error).split())
     if "Could not find '" in text:
         group, _, name = text.split("Could not find '")[1].split("'")[0].rpartition("/")
-        options = options_of(group)
+        options = options_of(group, own)
         near = difflib.get_close_matches(name, options, n=1) or options[:1]
-        return UsageError(
-            f"{group}={name}",
-            "an unknown choice",
-            f"e.g. {group}={near[0]}",
-            f"Known: {', '.join(options)}.",
-        )
-    for marker in ("Could not override '", "Key '"):
-        if marker in text:
-            key = text.split(marker)[1].split("'")[0]
-            return _unknown_key(key, [*_keys(_compose_safely(choices)), *groups()])
+        if near:
+            return UsageError(
+                f"{group}={name}",
+                "an unknown choice",
+                f"e.g. {group}={near[0]}",
+                f"Known: {', '.join(options)}.",
+            )
+    if "Could not override '" in text:
+        key = text.split("Could not override '")[1].split("'")[0]
+        near = difflib.get_close_matches(key, groups(), n=1, cutoff=0.4)
+        return UsageError(key, "an unknown group", near[0] if near else ", ".join(groups()))
     return UsageError("configuration", text, "valid overrides", "See --help.")
 
 
-def _compose_safely(choices: Sequence[str]) -> DictConfig:
-    try:
-        return compose("config", overrides=list(choices))
-    except (HydraException, OmegaConfBaseException):
-        return compose("config")
-
-
-def _keys(config: DictConfig, prefix: str = "") -> list[str]:
-    found = []
-    for key in config:
-        name = prefix + str(key)
-        found.append(name)
-        node = config._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            found.extend(_keys(node, f"{name}."))
-    return found
-
-
-def groups() -> list[str]:
-    """All configuration groups, e.g. "head/road"."""
-    root = packaged("conf")
-    folders = sorted(p for p in root.rglob("*") if p.is_dir() and any(p.glob("*.yaml")))
-    return [folder.relative_to(root).as_posix() for folder in folders]
-
-
-def options_of(group: str) -> list[str]:
-    """The choices of a group."""
-    return sorted(p.stem for p in packaged("conf", *group.split("/")).glob("*.yaml"))
+def _plain(config: DictConfig) -> dict[str, Any]:
+    value: Any = OmegaConf.to_container(config, resolve=False)
+    return value
