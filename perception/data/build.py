@@ -186,7 +186,7 @@ def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> Frame
         raise PerceptionError(
             f"{where}.{part}.{sorted(unknown)[0]}",
             "an unknown option",
-            f"one of {', '.join(known)}",
+            f"one of {', '.join(PART_OPTIONS[part])}",
             "Correct the name.",
         )
     options = {**options, **{key: table[key] for key in OF_VAL if key in table}}
