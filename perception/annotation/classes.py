@@ -42,6 +42,9 @@ class Meaning:
     kitti: str | None = None  # type of KITTI object; None: no box
     cityscapes: str = "unlabeled"
     priority: float = 25
+    thing: bool | None = (
+        None  # whether it is countable; None: by its KITTI type or Cityscapes class
+    )
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class LabelTable:
 
     meanings: Mapping[str, Meaning]
     unlabeled: Meaning  # of ignored shapes
+    chosen: tuple[str, ...] = ()  # the countable classes that were asked for; empty: all
 
     def resolve(self, label: str) -> Resolved | None:
         """The meaning of a label as a person wrote it; None: unknown."""
@@ -72,7 +76,8 @@ class LabelTable:
     @cached_property
     def things(self) -> tuple[str, ...]:
         """Names of the classes that have boxes or instances, in the order of the table."""
-        return tuple(dict.fromkeys(m.name for m in self.meanings.values() if is_thing(m)))
+        found = dict.fromkeys(m.name for m in self.meanings.values() if is_thing(m))
+        return (*self.chosen, *(name for name in found if name not in self.chosen))
 
     def _resolve(self, text: str) -> Resolved | None:
         if text in self.meanings:
@@ -88,6 +93,8 @@ class LabelTable:
 
 def is_thing(meaning: Meaning) -> bool:
     """True for a class of countable objects."""
+    if meaning.thing is not None:
+        return meaning.thing
     if meaning.kitti is not None:
         return meaning.kitti != "DontCare"
     return city_scheme().by_name[meaning.cityscapes].has_instances
@@ -115,13 +122,13 @@ def default_table() -> LabelTable:
     return LabelTable(meanings, meanings["unlabeled"])
 
 
-def load_table(path: Path | None) -> LabelTable:
-    """The default table, with a user's label map (JSON or YAML) over it.
+def load_table(path: Path | None, base: LabelTable | None = None) -> LabelTable:
+    """The table `base` (default: the packaged one), with a label map (JSON or YAML) over it.
 
     Raises:
         UsageError: the map cannot be read or says something impossible.
     """
-    default = default_table()
+    default = base or default_table()
     if path is None:
         return default
     content = _read(path)
@@ -137,8 +144,8 @@ def load_table(path: Path | None) -> LabelTable:
         if not isinstance(label, str):
             raise _wrong(path, "labels", label, "a label in quotes")
         own[normalise(label)] = _meaning(path, label, row, default)
-    base = default.meanings if content.get("extends", "default") == "default" else {}
-    return LabelTable({**base, **own}, default.unlabeled)
+    kept = default.meanings if content.get("extends", "default") == "default" else {}
+    return LabelTable({**kept, **own}, default.unlabeled, default.chosen)
 
 
 def _read(path: Path) -> Any:

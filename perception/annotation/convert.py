@@ -18,6 +18,7 @@ from perception.annotation import formats
 from perception.annotation.interfaces import Item, Sample, Settings, Target
 from perception.annotation.report import FileResult, Report
 from perception.annotation.scene import Scene, compose
+from perception.annotation.splitting import split_of
 from perception.errors import PerceptionError, UsageError
 from perception.files import atomic_open
 from perception.formats.problems import Problem, RefusedError
@@ -36,6 +37,7 @@ class Job:
     item: Item
     name: str
     clash: str | None = None  # another file that would get the same name
+    split: str = ""  # "train" or "val" where frames are kept for validation
 
 
 def convert_folder(
@@ -67,12 +69,20 @@ def convert_folder(
     _check_folders(src, out, target)
     found = source.find(src, settings)
     jobs = plan(found.items, target, settings)
+    if settings.val_share is not None:
+        splits = split_of(found.items, settings.val_share)
+        jobs = [replace(job, split=part) for job, part in zip(jobs, splits, strict=True)]
     run = partial(_run, source_name, target_name, out, settings)
     results = list(progress(map_in_order(run, jobs, workers), len(jobs)))
     if target.finish is not None:
         parts = [(result.name, result.part) for result in results if not result.failed]
         for path, content in target.finish(parts, settings).items():
             write_if_changed(out / path, content)
+    if target.lists and settings.val_share is not None:
+        for part in ("train", "val"):
+            names = [r.name for r in results if r.split == part and not r.failed]
+            listed = "".join(f"{name}\n" for name in sorted(names))
+            write_if_changed(out / f"splits/{part}.txt", listed.encode("utf-8", "replace"))
     kept = tuple(replace(result, part=None) for result in results)
     report = Report(target_name, options or {}, kept, found.notes, found.hidden)
     write_if_changed(out / "report.json", report.encode())
@@ -158,12 +168,18 @@ def _write(
         problems += found
     if any(problem.error for problem in problems):
         return FileResult(job.item.file, job.name, problems=tuple(problems))
+    settings = replace(settings, part=job.split)
     written = target.write(frame, scene, job.name, job.item.stem, settings)
     problems += written.problems
     for path, content in written.outputs.items():
         write_if_changed(out / path, content)
     return FileResult(
-        job.item.file, job.name, tuple(sorted(written.outputs)), tuple(problems), written.part
+        job.item.file,
+        job.name,
+        tuple(sorted(written.outputs)),
+        tuple(problems),
+        written.part,
+        job.split,
     )
 
 

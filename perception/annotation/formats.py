@@ -15,7 +15,7 @@ SOURCES = (
     "bdd100k",
     "open_images",
 )
-TARGETS = ("labelme", "kitti_road", "kitti_object", "cityscapes", "coco", "yolo")
+TARGETS = ("labelme", "kitti_road", "kitti_object", "cityscapes", "coco", "yolo", "semantic")
 
 
 def source(name: str) -> Source:

@@ -41,6 +41,7 @@ class EncodedImage(Image):
     encoded: bytes = b""
     suffix: str = ".png"  # of `encoded`
     plain: bool = False  # `encoded` is an 8-bit RGB PNG without rotation: it may be copied
+    common: bool = False  # `encoded` is an 8-bit PNG or JPEG without rotation: all tools read it
 
     def read(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB."""
@@ -52,6 +53,14 @@ class EncodedImage(Image):
     def png(self) -> bytes:
         """The bytes of an 8-bit RGB PNG file without EXIF."""
         return self.encoded if self.plain else encode_png(self.read())
+
+    def unchanged(self) -> tuple[bytes, str]:
+        """The bytes as they are where all tools read them so, else those of `png`; the suffix."""
+        if not self.common:
+            return self.png(), ".png"
+        if self.encoded[:2] != b"\xff\xd8":
+            return self.encoded, ".png"
+        return self.encoded, ".jpeg" if self.suffix.lower() == ".jpeg" else ".jpg"
 
 
 def find_image(
@@ -248,6 +257,7 @@ def _checked(
     image: PIL.Image.Image, data: bytes, declared: tuple[Any, Any], suffix: str
 ) -> tuple[EncodedImage, list[Problem]]:
     problems = []
+    kind = image.format
     orientation = _orientation(image)
     stored = (image.height, image.width)
     upright = stored[::-1] if orientation >= 5 else stored
@@ -280,8 +290,17 @@ def _checked(
         problems.append(Problem("image_mode", f"found {unusual}, written as 8-bit RGB"))
     is_png = data[:8] == b"\x89PNG\r\n\x1a\n"
     plain = is_png and data[24:26] == _RGB_PNG and not rotated and "transparency" not in image.info
+    common = plain or (
+        kind in ("PNG", "JPEG")
+        and not rotated
+        and image.mode in ("L", "RGB")
+        and "transparency" not in image.info
+        and not (is_png and data[24] != 8)
+    )
     pixels = None if plain else _rgb(image)
-    return EncodedImage(size, pixels=pixels, encoded=data, suffix=suffix, plain=plain), problems
+    return EncodedImage(
+        size, pixels=pixels, encoded=data, suffix=suffix, plain=plain, common=common
+    ), problems
 
 
 def _orientation(image: PIL.Image.Image) -> int:

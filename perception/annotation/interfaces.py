@@ -14,6 +14,7 @@ from typing import Any
 from perception.annotation.classes import LabelTable, Meaning
 from perception.annotation.scene import Scene
 from perception.formats.problems import Problem
+from perception.labels import LabelScheme
 from perception.structures import Frame
 
 
@@ -30,6 +31,10 @@ class Settings:
     renumber: bool = False
     allow_outside: bool = False
     calibration: Path | None = None  # folder of calibration files
+    scheme: LabelScheme | None = None  # own classes and their ids
+    unlabelled: str | None = None  # class of the pixels that no shape covers
+    val_share: float | None = None  # frames kept for validation
+    part: str = ""  # "train" or "val", set for each frame where there is a share
     rasters: bool = False  # set by the target: read label images rather than polygons
 
 
@@ -94,3 +99,4 @@ class Target:
     rasters: bool = False  # rather label images than polygons, where a source has both
     finish: Callable[[Sequence[tuple[str, Any]], Settings], Mapping[str, bytes]] | None = None
     options: frozenset[str] = field(default_factory=frozenset)  # the settings that it heeds
+    lists: bool = False  # splits are list files, `splits/train.txt`

@@ -65,8 +65,10 @@ def file_name(scheme: str) -> str:
     return "labels.txt" if scheme == "all" else f"labels_{scheme}.txt"
 
 
-def labelme_words(program: str, folder: Path, scheme: str) -> list[str]:
-    """The command line that opens `folder` in labelme with the files of a scheme."""
+def labelme_words(
+    program: str, folder: Path, scheme: str, classes: tuple[str, ...] = ()
+) -> list[str]:
+    """The command line that opens `folder` in labelme with the labels of a scheme, or own ones."""
 
     def path(name: str) -> str:
         return str(packaged("annotation", name))
@@ -77,7 +79,7 @@ def labelme_words(program: str, folder: Path, scheme: str) -> list[str]:
         "--config",
         path("labelme.yaml"),
         "--labels",
-        path(file_name(scheme)),
+        ",".join((*classes, "ignore", "_background_")) if classes else path(file_name(scheme)),
         "--flags",
         path("image_flags.txt"),
         "--labelflags",

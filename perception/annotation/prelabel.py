@@ -22,10 +22,11 @@ ALIASES = {"pavement": "sidewalk", "tree": "vegetation"}  # names of other label
 class PrelabelSettings:
     """How much detail is left for people to correct."""
 
-    tolerance: float = 1.5  # pixels a simplified outline may be away
+    tolerance: float = 1.5  # largest distance, in pixels, between the simplified and exact outline
     smallest: int = 64  # pixels of a region; smaller ones are left out
     score: float = 0.5  # lowest score of a box, lowest probability of road
     labels: frozenset[str] | None = None  # canonical labels wanted; None: all
+    table: LabelTable | None = None  # what class names mean; None: the packaged table
 
 
 def prelabel(
@@ -33,10 +34,10 @@ def prelabel(
 ) -> tuple[list[Shape], int]:
     """Shapes in painting order, and how many regions were too small.
 
-    Scores of boxes stand in their description.
+    The description of a box holds its score.
     """
     settings = settings or PrelabelSettings()
-    table = default_table()
+    table = settings.table or default_table()
     masks: dict[str, NDArray[np.bool_]] = {}
     if prediction.semantic is not None:
         masks = _semantic_masks(prediction, table)

@@ -20,6 +20,7 @@ class FileResult:
     outputs: tuple[str, ...] = ()  # relative to the output folder
     problems: tuple[Problem, ...] = ()
     part: Any = None  # for formats of one file for all frames
+    split: str = ""  # "train" or "val" where frames are kept for validation
 
     @property
     def failed(self) -> bool:

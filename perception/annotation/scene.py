@@ -101,8 +101,8 @@ def compose(
 def unknown_label(label: str, table: LabelTable) -> str:
     """The detail of an unknown label."""
     near = table.suggest(label)
-    hint = f"did you mean {near}? " if near else ""
-    return f"found label {label[:80]!r}; {hint}Correct it, or name it in a --label-map"
+    hint = f"; did you mean {near}?" if near else "."
+    return f"no label is called {label[:80]!r}{hint} Correct it, or name it in a --label-map"
 
 
 def _meaning_of(

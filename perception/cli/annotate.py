@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perception.errors import PerceptionError, UsageError
+from perception.formats.problems import RefusedError
+from perception.progress import tracked
+
+if TYPE_CHECKING:
+    from perception.annotation.prelabel import PrelabelSettings
+    from perception.inference.model import Model
 
 SCHEMES = ("all", "kitti_road", "kitti_object", "cityscapes")
 INSTALL = (
@@ -22,7 +30,8 @@ labelme is a program of its own (GPL, Qt) and not installed with this package:
 
   pipx install labelme==6.3.1         # or: uv tool install labelme==6.3.1
   perception annotate photos/ --scheme kitti_road
-  perception annotate photos/ --pre-label runs/demo/last-run     # correct instead of draw
+  perception annotate photos/ --classes road,tuk-tuk,person     # classes of your own
+  perception annotate photos/ --pre-label RUN         # RUN: folder of a training; correct, not draw
 """
 
 
@@ -33,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheme", choices=SCHEMES, default="all", help="which labels are offered (default: all)"
     )
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="offer your own classes instead: road,car, a .txt file with one name per line, or a "
+        "dataset.yaml",
+    )
     parser.add_argument("--labelme", metavar="PATH", help="the program (default: labelme in PATH)")
     parser.add_argument(
         "--print", action="store_true", help="print the command line instead of starting labelme"
@@ -42,34 +57,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pre-label",
         metavar="RUN",
         type=Path,
-        help="write the predictions of a trained run as <image>.json first; images that have one "
-        "are left alone",
+        help="first write the predictions of a trained run as <image>.json; images that already "
+        "have one are skipped",
     )
-    group.add_argument("--score", type=float, default=0.5, help="lowest score (default: 0.5)")
+    group.add_argument(
+        "--score", type=float, default=0.5, help="lowest score of a box (default: 0.5)"
+    )
     group.add_argument(
         "--tolerance",
         type=float,
         default=1.5,
-        help="pixels a simplified outline may be away (default: 1.5)",
+        help="largest distance, in pixels, between the simplified and the exact outline "
+        "(default: 1.5)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Pre-labels if asked, then starts labelme; its exit code decides between 0 and 1."""
     from perception.annotation.label_files import labelme_words
+    from perception.annotation.own_classes import class_names
 
     if not args.dir.is_dir():
-        raise UsageError(args.dir, "no such folder", "a folder of images", "Check the path.")
+        raise UsageError(args.dir, "no such folder")
+    if not 0 <= args.score <= 1:
+        raise UsageError("--score", f"{args.score}", "0 to 1")
+    if not 0 <= args.tolerance < math.inf:
+        raise UsageError("--tolerance", f"{args.tolerance}", "0 or more pixels")
+    classes = () if args.classes is None else class_names(args.classes)
     program = args.labelme or "labelme"
-    words = labelme_words(program, args.dir.resolve(), args.scheme)
+    words = labelme_words(program, args.dir.resolve(), args.scheme, classes)
     if not args.print:
         words[0] = _find(program)
-    if args.pre_label is not None:
-        _pre_label(args)
+    failed = args.pre_label is not None and _pre_label(args, classes)
     if args.print:
         print(shlex.join(words))
-        return 0
-    return 1 if subprocess.run(words, env=_environment(), check=False).returncode else 0
+        return int(failed)
+    return 1 if subprocess.run(words, env=_environment(), check=False).returncode else int(failed)
 
 
 def _find(program: str) -> str:
@@ -101,37 +124,64 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in taken}
 
 
-def _pre_label(args: argparse.Namespace) -> None:
-    from rich.console import Console
-    from rich.progress import track
-
-    from perception.annotation.classes import default_table
-    from perception.annotation.images import decode_image, read_file
-    from perception.annotation.label_files import label_names
-    from perception.annotation.prelabel import PrelabelSettings, prelabel
+def _pre_label(args: argparse.Namespace, classes: tuple[str, ...]) -> bool:
+    """Writes an annotation for every image without one; True where an image could not be read."""
+    from perception.annotation.images import PICTURES
     from perception.experiments.load import load
-    from perception.files import IMAGE_SUFFIXES, atomic_open
-    from perception.formats.labelme import document, encode
+    from perception.files.finding import files_below
 
+    settings = _prelabel_settings(args, classes)
     model = load(args.pre_label)
-    names = [default_table().resolve(name) for name in label_names(args.scheme)]
-    wanted = frozenset(found.meaning.name for found in names if found)
-    settings = PrelabelSettings(tolerance=args.tolerance, score=args.score, labels=wanted)
-    images = [p for p in sorted(args.dir.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+    images = files_below(args.dir, PICTURES).files
     todo = [path for path in images if not path.with_suffix(".json").exists()]
     shapes = small = 0
-    console = Console(stderr=True)
-    for path in track(todo, "pre-labelling", console=console, disable=not console.is_terminal):
-        image, _ = decode_image(read_file(path))  # upright, as labelme shows it
-        prediction = model.predict(image.read(), key=path.stem)
-        found, dropped = prelabel(prediction, settings)
-        content = document(found, path.name, prediction.size)
-        with atomic_open(path.with_suffix(".json")) as file:
-            file.write(encode(content))
-        shapes += len(found)
+    failed = []
+    for path in tracked(todo, len(todo), title="pre-labelling"):
+        try:
+            found, dropped = _pre_label_image(path, model, settings)
+        except RefusedError as error:
+            failed.append(f"{path}: {error.problem.detail}")
+            continue
+        shapes += found
         small += dropped
     print(
-        f"{len(todo)} of {len(images)} images pre-labelled, {shapes} shapes; {small} regions below "
-        f"{settings.smallest} pixels left out; {len(images) - len(todo)} had labels",
+        f"{len(todo) - len(failed)} of {len(images)} images pre-labelled, {shapes} shapes; {small} "
+        f"regions below {settings.smallest} pixels left out; {len(images) - len(todo)} had labels",
         file=sys.stderr,
     )
+    for line in failed:
+        print(f"perception: {line}", file=sys.stderr)
+    return bool(failed)
+
+
+def _prelabel_settings(args: argparse.Namespace, classes: tuple[str, ...]) -> PrelabelSettings:
+    from perception.annotation.classes import default_table
+    from perception.annotation.label_files import label_names
+    from perception.annotation.own_classes import own_table
+    from perception.annotation.prelabel import PrelabelSettings
+
+    table = default_table()
+    names: tuple[str, ...] = label_names(args.scheme)
+    if classes:
+        table, names = own_table(classes, table, only=True), classes
+    resolved = [table.resolve(name) for name in names]
+    wanted = frozenset(found.meaning.name for found in resolved if found)
+    return PrelabelSettings(
+        tolerance=args.tolerance, score=args.score, labels=wanted, table=table if classes else None
+    )
+
+
+def _pre_label_image(path: Path, model: Model, settings: PrelabelSettings) -> tuple[int, int]:
+    """Shapes written and regions that were too small."""
+    from perception.annotation.images import decode_image, read_file
+    from perception.annotation.prelabel import prelabel
+    from perception.files import atomic_open
+    from perception.formats.labelme import document, encode
+
+    image, _ = decode_image(read_file(path))  # upright, as labelme shows it
+    prediction = model.predict(image.read(), key=path.stem)
+    found, dropped = prelabel(prediction, settings)
+    content = document(found, path.name, prediction.size)
+    with atomic_open(path.with_suffix(".json")) as file:
+        file.write(encode(content))
+    return len(found), dropped

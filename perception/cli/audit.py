@@ -34,8 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `perception audit`."""
     parser.epilog = EPILOG
     parser.add_argument("src", metavar="SRC", type=Path, help="a folder (recursive) or one file")
-    parser.add_argument("--label-map", type=Path, metavar="FILE", help="as for convert")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--label-map", type=Path, metavar="FILE", help="JSON or YAML of your own labels"
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="only your own classes are known labels: car,person, a .txt file with one name per "
+        "line, or a dataset.yaml",
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="json: for programs"
+    )
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="a page with a thumbnail of each finding"
     )
@@ -49,11 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Audits; 0 without errors, 1 with."""
     from perception.annotation.audit import audit_folder
-    from perception.annotation.classes import load_table
+    from perception.annotation.classes import default_table, load_table
     from perception.annotation.interfaces import Settings
+    from perception.annotation.own_classes import class_names, own_table
 
     _check(args)
-    settings = Settings(load_table(args.label_map), allow_outside=args.allow_outside)
+    table = default_table()
+    if args.classes is not None:
+        table = own_table(class_names(args.classes), table, only=True)
+    settings = Settings(load_table(args.label_map, table), allow_outside=args.allow_outside)
     audit = audit_folder(
         args.src, settings, workers=args.workers, progress=partial(tracked, title="auditing")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,8 +17,10 @@ from perception.processes import cores
 from perception.progress import tracked
 
 if TYPE_CHECKING:
+    from perception.annotation.classes import LabelTable
     from perception.annotation.interfaces import Settings, Target
     from perception.annotation.report import Report
+    from perception.labels import LabelScheme
 
 EXAMPLES = """
 examples:
@@ -76,6 +79,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write a label map of the labels in SRC, to be edited; no OUT",
     )
     labels.add_argument(
+        "--classes",
+        metavar="NAMES",
+        help="coco, yolo, semantic: your classes in order: car,person, a .txt file with one name "
+        "per line, or a dataset.yaml",
+    )
+    labels.add_argument(
+        "--scheme",
+        metavar="FILE",
+        help="coco, yolo, semantic: your classes from the `labels` of a dataset.yaml",
+    )
+    labels.add_argument(
+        "--unlabelled",
+        metavar="CLASS",
+        help="semantic: the class of pixels that no shape covers (default: background, if that is "
+        "a class, else ignored)",
+    )
+    labels.add_argument(
         "--unknown",
         choices=("error", "ignore"),
         default="error",
@@ -87,6 +107,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="file",
         help="which shape covers which: later in the file, smaller, or by the "
         "label map (default: file)",
+    )
+    parser.add_argument(
+        "--val-share",
+        type=float,
+        metavar="SHARE",
+        help="keep this share of the frames for validation, e.g. 0.2: whole folders where there "
+        "are several, else the last frames",
     )
     names = parser.add_argument_group("names")
     names.add_argument("--category", choices=("um", "umm", "uu"), help="KITTI road (default: um)")
@@ -135,7 +162,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace, target: Target) -> Settings:
-    from perception.annotation.classes import load_table
     from perception.annotation.interfaces import Settings
 
     if args.workers < 1:
@@ -145,6 +171,9 @@ def _settings(args: argparse.Namespace, target: Target) -> Settings:
         "city": args.city,
         "split": args.split,
         "calibration": args.calib,
+        "unlabelled": args.unlabelled,
+        "classes": args.classes,
+        "scheme": args.scheme,
     }
     for name, value in given.items():
         if value is not None and name not in target.options:
@@ -156,15 +185,52 @@ def _settings(args: argparse.Namespace, target: Target) -> Settings:
             raise _usage(f"--{name}", repr(given[name]), hint, "Choose another name.")
     if args.calib is not None and not args.calib.is_dir():
         raise _usage("--calib", f"no folder {args.calib}", "a folder of .txt files", "Check it.")
-    chosen = {name: value for name, value in given.items() if value is not None}
+    if args.val_share is not None and not 0 < args.val_share < 1:
+        raise _usage("--val-share", str(args.val_share), "a share between 0 and 1, e.g. 0.2", "")
+    if args.val_share is not None and args.split is not None:
+        raise _usage("--split", "--val-share beside it", "one of the two", "")
+    table, scheme = _classes(args)
+    names = ("category", "city", "split", "calibration", "unlabelled")
+    chosen = {name: given[name] for name in names if given[name] is not None}
     return Settings(
-        load_table(args.label_map),
+        table,
+        scheme=scheme,
+        val_share=args.val_share,
         painter_order=args.painter_order,
         unknown=args.unknown,
         renumber=args.renumber,
         allow_outside=args.allow_outside,
         **chosen,
     )
+
+
+def _classes(args: argparse.Namespace) -> tuple[LabelTable, LabelScheme | None]:
+    """What labels mean: the built-in classes, or one's own."""
+    from perception.annotation.classes import default_table, load_table, normalise
+    from perception.annotation.own_classes import class_names, own_scheme, own_table
+    from perception.labels import load_scheme
+
+    if args.classes is not None and args.scheme is not None:
+        raise _usage("--classes", "--scheme beside it", "one of the two", "")
+    if args.classes is None and args.scheme is None:
+        if args.to == "semantic":
+            raise _usage(
+                "--to semantic",
+                "no classes",
+                "--scheme dataset.yaml or --classes road,car,...",
+                "Ids are those of the scheme, or count from 0 in the order of the names.",
+            )
+        return load_table(args.label_map), None
+    semantic = args.to == "semantic"
+    if args.classes is not None:
+        scheme = own_scheme(class_names(args.classes))
+    else:
+        scheme = load_scheme(args.scheme)
+    names = [row.name for row in (scheme.classes if semantic else scheme.trained)]
+    if args.unlabelled is not None and normalise(args.unlabelled) not in map(normalise, names):
+        raise _usage("--unlabelled", args.unlabelled, f"one of {', '.join(names)}", "")
+    table = own_table(names, default_table(), only=semantic)
+    return load_table(args.label_map, table), scheme
 
 
 def _recorded(args: argparse.Namespace, target: Target) -> dict[str, Any]:
@@ -177,6 +243,11 @@ def _recorded(args: argparse.Namespace, target: Target) -> dict[str, Any]:
         "renumber": args.renumber,
         "allow_outside": args.allow_outside,
     }
+    for name in ("classes", "val_share", "unlabelled"):
+        if getattr(args, name) is not None:
+            recorded[name] = getattr(args, name)
+    if args.scheme is not None:
+        recorded["scheme"] = Path(args.scheme).name
     defaults = {"category": "um", "city": "custom", "split": "train"}
     for name in sorted(target.options & set(defaults)):
         recorded[name] = getattr(args, name) or defaults[name]
@@ -232,6 +303,9 @@ def _print(report: Report, out: Path) -> None:
         f"{len(report.errors)} errors{_passed_over(report)}: {out / 'report.json'}"
     )
     print(printable(summary, sys.stdout))
+    splits = Counter(result.split for result in report.results if not result.failed)
+    if splits["train"] + splits["val"]:
+        print(f"train: {splits['train']} frames, val: {splits['val']} frames")
 
 
 def _passed_over(report: Report) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from perception.errors import PerceptionError
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -15,9 +17,13 @@ class Problem:
     error: bool = False  # True: the file has no output
 
 
-class RefusedError(Exception):
+class RefusedError(PerceptionError):
     """A file or shape that cannot be used; carries the one `Problem` to report."""
 
     def __init__(self, reason: str, detail: str, shape: int | None = None) -> None:
-        super().__init__(f"{reason}: {detail}")
+        super().__init__(reason, detail)
         self.problem = Problem(reason, detail, shape, error=True)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles by its own three fields."""
+        return (RefusedError, (self.problem.reason, self.problem.detail, self.problem.shape))

@@ -124,6 +124,34 @@ def test_a_prelabelled_file_converts_without_a_warning(tmp_path: Path):
     assert line.startswith("Car 0.00 0 -10 2.00 22.00 12.00 32.00 ")
 
 
+class Guess:
+    """A model that sees a road everywhere."""
+
+    def predict(self, image: np.ndarray, *, key: str) -> Prediction:
+        return Prediction(key, image.shape[:2], road=np.ones(image.shape[:2], np.float32))
+
+
+def test_one_broken_image_is_named_and_the_others_are_prelabelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.setattr("perception.experiments.load.load", lambda _: Guess())
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / name, picture())
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    (tmp_path / "._a.png").write_bytes(b"macOS")
+
+    assert main(["annotate", str(tmp_path), "--pre-label", "run", "--print"]) == 1
+
+    assert sorted(p.name for p in tmp_path.glob("*.json")) == ["a.json", "c.json"]
+    said = capsys.readouterr().err
+    assert "2 of 3 images pre-labelled" in said and str(tmp_path / "b.png") in said
+
+
+@pytest.mark.parametrize("words", [("--score", "nan"), ("--score", "2"), ("--tolerance", "-1")])
+def test_settings_out_of_range_are_wrong_usage(words: tuple[str, str], tmp_path: Path):
+    assert main(["annotate", str(tmp_path), "--print", *words]) == 2
+
+
 IN_LABELME = """
 import os, sys
 from PyQt5 import QtWidgets

@@ -141,11 +141,12 @@ def polygons_file(objects: list[CityObject], size: tuple[int, int]) -> tuple[byt
 def _write(frame: Frame, scene: Scene, name: str, _: str, settings: Settings) -> Written:
     objects = city_objects(scene)
     city = name.split("_")[0]
-    base = f"gtFine/{settings.split}/{city}/{name}_gtFine_"
+    split = settings.part or settings.split
+    base = f"gtFine/{split}/{city}/{name}_gtFine_"
     assert isinstance(frame.image, EncodedImage)
     content, problems = polygons_file(objects, scene.size)
     outputs = {
-        f"leftImg8bit/{settings.split}/{city}/{name}_leftImg8bit.png": frame.image.png(),
+        f"leftImg8bit/{split}/{city}/{name}_leftImg8bit.png": frame.image.png(),
         f"{base}polygons.json": content,
     }
     for kind, pixels in rasters(objects, scene.size).items():

@@ -98,32 +98,43 @@ def _corners(shapes: Sequence[Drawn], size: tuple[int, int]) -> list[float]:
 def _write(frame: Frame, scene: Scene, name: str, _: str, settings: Settings) -> Written:
     objects, problems = thing_objects(scene)
     assert isinstance(frame.image, EncodedImage)
-    part = (scene.size, [_annotation(shapes, scene.size, settings) for shapes in objects])
-    return Written({f"images/{name}.png": frame.image.png()}, tuple(problems), part)
+    picture, suffix = frame.image.unchanged()
+    annotations = [_annotation(shapes, scene.size, settings) for shapes in objects]
+    part = (settings.part, f"{name}{suffix}", scene.size, annotations)
+    return Written({f"images/{name}{suffix}": picture}, tuple(problems), part)
 
 
 def _finish(parts: Sequence[tuple[str, Any]], settings: Settings) -> Mapping[str, bytes]:
-    """One file for all frames; ids count from 1 in the order of the frames."""
+    """One file for all frames of a split; ids count from 1 in the order of the frames."""
+    splits = ("train", "val") if settings.val_share is not None else ("",)
+    files = {}
+    for split in splits:
+        frames = [part[1:] for _, part in parts if part[0] == split]
+        name = f"annotations_{split}.json" if split else "annotations.json"
+        files[name] = _annotations_file(frames, settings)
+    return files
+
+
+def _annotations_file(frames: Sequence[tuple[Any, ...]], settings: Settings) -> bytes:
     images = []
     annotations: list[dict[str, Any]] = []
-    for number, (name, (size, found)) in enumerate(parts, 1):
-        images.append(
-            {"id": number, "file_name": f"{name}.png", "width": size[1], "height": size[0]}
-        )
+    for number, (name, size, found) in enumerate(frames, 1):
+        images.append({"id": number, "file_name": name, "width": size[1], "height": size[0]})
         for one in found:
             annotations.append({"id": len(annotations) + 1, "image_id": number} | one)
     categories = [
         {"id": number, "name": name} for number, name in enumerate(settings.table.things, 1)
     ]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    return {"annotations.json": json.dumps(content).encode("ascii") + b"\n"}
+    return json.dumps(content).encode("ascii") + b"\n"
 
 
 TARGET = Target(
-    folders=("images", "annotations.json"),
+    folders=("images", "annotations.json", "annotations_train.json", "annotations_val.json"),
     kept=lambda stem: stem,
     numbered=lambda number, _: f"{number:06d}",
     write=_write,
     matters=lambda meaning: is_thing(meaning) or meaning.kitti == "DontCare",
     finish=_finish,
+    options=frozenset({"classes", "scheme"}),
 )

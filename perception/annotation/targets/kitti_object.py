@@ -191,4 +191,5 @@ TARGET = Target(
     write=_write,
     matters=lambda meaning: meaning.kitti is not None,
     options=frozenset({"calibration"}),
+    lists=True,
 )

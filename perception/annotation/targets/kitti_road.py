@@ -67,4 +67,5 @@ TARGET = Target(
     write=_write,
     rasters=True,
     options=frozenset({"category", "calibration"}),
+    lists=True,
 )

@@ -26,4 +26,5 @@ TARGET = Target(
     numbered=lambda number, _: f"{number:06d}",
     write=_write,
     drawn=False,
+    lists=True,
 )

@@ -41,19 +41,24 @@ def _write(frame: Frame, scene: Scene, name: str, _: str, settings: Settings) ->
         else:
             lines.append(_line(shapes, scene.size, settings))
     assert isinstance(frame.image, EncodedImage)
+    picture, suffix = frame.image.unchanged()
+    place = f"{settings.part}/{name}" if settings.part else name
     outputs = {
-        f"images/{name}.png": frame.image.png(),
-        f"labels/{name}.txt": "".join(lines).encode("ascii"),
+        f"images/{place}{suffix}": picture,
+        f"labels/{place}.txt": "".join(lines).encode("ascii"),
     }
     return Written(outputs, tuple(problems))
 
 
 def _finish(_: Sequence[tuple[str, Any]], settings: Settings) -> Mapping[str, bytes]:
-    """The class names, in the form that training programs read."""
+    """The class names, in the form that training programs read; paths are relative to the file."""
     names = "".join(
         f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(settings.table.things)
     )
-    return {"data.yaml": f"path: .\ntrain: images\nval: images\nnames:\n{names}".encode()}
+    places = "train: images/train\nval: images/val\n"
+    if settings.val_share is None:
+        places = "train: images\nval: images  # the same frames: convert with --val-share\n"
+    return {"data.yaml": f"{places}names:\n{names}".encode()}
 
 
 TARGET = Target(
@@ -63,4 +68,5 @@ TARGET = Target(
     write=_write,
     matters=lambda meaning: is_thing(meaning) or meaning.kitti == "DontCare",
     finish=_finish,
+    options=frozenset({"classes", "scheme"}),
 )
