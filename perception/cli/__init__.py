@@ -7,9 +7,11 @@ Each verb is one module `perception/cli/<verb>.py` with `add_arguments(parser)` 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from perception.errors import PerceptionError, UsageError
 
@@ -35,8 +37,13 @@ VERBS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb; 0 done, 1 something wrong with the data, 2 wrong usage, 130 interrupted."""
     words = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is written as escapes
+        if hasattr(stream, "reconfigure") and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(words)
+        code = _run(words)
+        sys.stdout.flush()
+        return code
     except PerceptionError as error:
         print(f"perception: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -44,8 +51,18 @@ def main(argv: list[str] | None = None) -> int:
         print("perception: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         return 1
+    except OSError as error:  # a full terminal, or a call that no reader or writer names better
+        _silence()
+        print(f"perception: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _silence() -> None:
+    """Sends what is still to be printed nowhere: the reader has gone, or its disk is full."""
+    with contextlib.suppress(OSError, ValueError):  # a stream of our own caller has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str]) -> int:
@@ -68,6 +85,9 @@ def _run(words: list[str]) -> int:
         args = parser.parse_args(words)
     except SystemExit as stop:
         return int(stop.code or 0)
+    for name, value in vars(args).items():  # the shell leaves --root=~/data as it is
+        if isinstance(value, Path):
+            setattr(args, name, value.expanduser())
     return args.run(args)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perception.cli.convert import printable
+from perception.cli.options import add_workers
 from perception.errors import UsageError
-from perception.processes import cores
 from perception.progress import tracked
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-outside", action="store_true", help="follow paths that lead out of SRC"
     )
-    parser.add_argument("--workers", type=int, metavar="N", default=cores())
+    add_workers(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -110,8 +110,6 @@ def _fix(args: argparse.Namespace, audit: Audit, settings: Settings) -> list[str
 def _check(args: argparse.Namespace) -> None:
     if not args.src.exists():
         raise UsageError(args.src, "no such file or folder")
-    if args.workers < 1:
-        raise UsageError("--workers", str(args.workers), "at least 1", "Leave it out.")
     if args.html is not None and args.html.is_file() and not _is_page(args.html):
         raise UsageError(args.html, "a file that is no page", "a new file, or a page to replace")
     if args.fix is None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from perception.annotation import formats
+from perception.cli.options import add_workers
 from perception.errors import UsageError
 from perception.memory import keep_freed_memory
-from perception.processes import cores
 from perception.progress import tracked
 
 if TYPE_CHECKING:
@@ -52,13 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("src", metavar="SRC", type=Path, help="a folder (recursive) or one file")
     parser.add_argument("out", metavar="OUT", type=Path, nargs="?", help="a folder")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        default=cores(),
-        help="processes (default: all cores); any N gives the same files",
-    )
+    add_workers(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -164,8 +158,6 @@ def run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace, target: Target) -> Settings:
     from perception.annotation.interfaces import Settings
 
-    if args.workers < 1:
-        raise _usage("--workers", str(args.workers), "at least 1", "Leave it out for all cores.")
     given = {
         "category": args.category,
         "city": args.city,

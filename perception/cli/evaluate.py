@@ -1,15 +1,15 @@
-"""`perception evaluate run=RUN`: scores a trained run on its validation sets."""
+"""`perception evaluate RUN`: scores a trained run on its validation sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from perception.cli.predict import split_options
+from perception.cli.options import read_words
 from perception.errors import UsageError
 
 HYDRA = True
-USAGE = """usage: perception evaluate run=RUN [which=best|last] [device=auto] [key=value ...]
+SYNTAX = "perception evaluate RUN [which=best|last] [device=auto] [key=value ...]"
+USAGE = f"""usage: {SYNTAX}
 
 Scores a trained run on its validation sets with the benchmarks' evaluators, in original pixels,
 and writes evaluation.json and report.html into the run's folder. Other key=value words change the
@@ -21,23 +21,20 @@ def run(words: Sequence[str]) -> int:
     if {"--help", "-h"} & set(words):
         print(USAGE)
         return 0
-    options, overrides = split_options(words, {"run", "which", "device"})
-    if "run" not in options:
-        raise UsageError(
-            "perception evaluate",
-            "no run=",
-            "run=RUN",
-            "Give the folder that perception train printed.",
-        )
+    read = read_words(words, verb="evaluate", options={"which", "device"}, old=["run"])
+    if len(read.paths) != 1:
+        found = f"{len(read.paths)} runs" if read.paths else "no RUN"
+        raise UsageError("perception evaluate", found, "RUN, the folder that train printed")
     from perception.runs.report import write_report
     from perception.runs.terminal import print_metrics
 
     page, evaluation = write_report(
-        Path(options["run"]),
-        which=options.get("which"),
-        device=options.get("device", "auto"),
-        overrides=overrides,
+        read.paths[0],
+        which=read.options.get("which"),
+        device=read.options.get("device", "auto"),
+        overrides=read.overrides,
     )
     print_metrics(evaluation)
     print(f"report: {page}")
+    read.say_old(SYNTAX)
     return 0

@@ -25,7 +25,7 @@ out=FILE    the page (default look.html)"""
 def run(words: Sequence[str]) -> int:
     """Writes the page and prints its path."""
     from perception.cli.composed import run_verb
-    from perception.cli.predict import split_options
+    from perception.cli.options import split_options
 
     options, overrides = split_options(words, {"samples", "out"})
     samples = options.get("samples", "8")

@@ -1,22 +1,29 @@
-"""`perception predict run=RUN images=PATH`: overlays, JSON and benchmark files for any images."""
+"""`perception predict RUN IMAGES...`: overlays, JSON and benchmark files for any images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from perception.cli.options import read_words
 from perception.errors import UsageError
 
 HYDRA = True
-USAGE = """usage: perception predict run=RUN images=PATH [out=DIR] [which=best|last] [device=auto]
-                          [tasks=[road,boxes,semantic]] [score=0.4] [key=value ...]
+SYNTAX = "perception predict RUN IMAGES... [key=value ...]"
+USAGE = f"""usage: {SYNTAX}
 
-Predicts an image, a folder of images or a video with a trained run. Writes below `out` (default:
-RUN/predictions): overlays/ (for a video also overlay.mp4), json/, and road/, boxes/, semantic/ in
-the formats that `perception score` reads, all in original pixels. `score` is the lowest score of a
-drawn box; files hold every box. Other
-key=value words change the run's configuration, e.g. head.boxes.nms_threshold=0.4."""
-OPTIONS = {"run", "images", "out", "which", "device", "tasks", "score"}
+Predicts images, folders of images and videos with a trained run. Writes overlays/ (for a video also
+overlay.mp4), json/, and road/, boxes/, semantic/ in the formats that `perception score` reads, all
+in original pixels. Of several IMAGES, each folder and video gets a folder of its own.
+
+  out=DIR                       where to write (default: RUN/predictions)
+  tasks=[road,boxes,semantic]   the heads to run (default: all)
+  score=0.4                     lowest score of a drawn box; files hold every box
+  which=best|last               checkpoint (default: the best where there is one)
+  device=auto                   auto, cpu, cuda, cuda:1, ...
+
+Other key=value words change the run's configuration, e.g. head.boxes.nms_iou=0.4."""
+OPTIONS = {"out", "which", "device", "tasks", "score"}
 
 
 def run(words: Sequence[str]) -> int:
@@ -24,52 +31,64 @@ def run(words: Sequence[str]) -> int:
     if {"--help", "-h"} & set(words):
         print(USAGE)
         return 0
-    options, overrides = split_options(words, OPTIONS)
-    for needed in ("run", "images"):
-        if needed not in options:
-            raise UsageError(
-                "perception predict",
-                f"no {needed}=",
-                "run=RUN images=PATH",
-                "perception predict --help says more.",
-            )
+    read = read_words(words, verb="predict", options=OPTIONS, old=["run", "images"])
+    if len(read.paths) < 2:
+        missing = "images" if read.paths else "RUN"
+        raise UsageError("perception predict", f"no {missing}", "RUN IMAGES...")
     from perception.experiments.load import load
     from perception.inference.predict import predict_source
     from perception.inference.sources import open_source
     from perception.report.overlay import draw_prediction
 
-    lowest = _score(options)
-    source = open_source(Path(options["images"]))
+    lowest = _score(read.options)
+    folder, *images = read.paths
+    named = read.options.get("out")
+    out = Path(named).expanduser() if named else _folder(folder) / "predictions"
+    places = [(open_source(path), place) for path, place in destinations(images, out)]
     model = load(
-        options["run"],
-        which=options.get("which"),
-        device=options.get("device", "auto"),
-        overrides=overrides,
+        folder,
+        which=read.options.get("which"),
+        device=read.options.get("device", "auto"),
+        overrides=read.overrides,
     )
-    out = Path(options.get("out") or _folder(Path(options["run"])) / "predictions")
-    tasks = [t for t in options.get("tasks", "").strip("[]").split(",") if t] or None
-    done = predict_source(
-        model,
-        source,
-        out,
-        tasks=tasks,
-        draw=lambda image, prediction: draw_prediction(image, prediction, score=lowest),
-    )
-    print(f"{done.images} images, {done.milliseconds:.1f} ms each: {out}")
+    tasks = [t for t in read.options.get("tasks", "").strip("[]").split(",") if t] or None
+    for source, place in places:
+        done = predict_source(
+            model,
+            source,
+            place,
+            tasks=tasks,
+            draw=lambda image, prediction: draw_prediction(image, prediction, score=lowest),
+        )
+        print(f"{done.images} images, {done.milliseconds:.1f} ms each: {place}")
+    read.say_old(SYNTAX)
     return 0
 
 
-def split_options(words: Sequence[str], names: set[str]) -> tuple[dict[str, str], list[str]]:
-    """The words `name=value` whose name is an option of the verb, and all others."""
-    options: dict[str, str] = {}
-    others: list[str] = []
-    for word in words:
-        name, separator, value = word.partition("=")
-        if separator and name in names:
-            options[name] = value
-        else:
-            others.append(word)
-    return options, others
+def destinations(images: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Each of IMAGES with the folder it is written to.
+
+    One goes into `out` itself; of several, single images do, and every folder and video goes into
+    a folder of its name.
+
+    Raises:
+        UsageError: two of them would be written to the same place.
+    """
+    from perception.inference.sources import VIDEO_SUFFIXES
+
+    if len(images) == 1:
+        return [(images[0], out)]
+    taken: dict[str, Path] = {}
+    places = []
+    for path in images:
+        film = path.suffix.lower() in VIDEO_SUFFIXES
+        name = path.resolve().name if path.is_dir() else path.stem
+        own = path.is_dir() or film
+        if name in taken:
+            raise UsageError(path, f"the name of {taken[name]}", "names that differ")
+        taken[name] = path
+        places.append((path, out / name if own else out))
+    return places
 
 
 def _score(options: dict[str, str]) -> float:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from perception.errors import UsageError
+from perception.cli.options import add_workers
 from perception.files import packaged, write_json
-from perception.processes import cores
 from perception.progress import progress
 
 _EXAMPLES = """examples:
@@ -36,13 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="only this split; may be repeated (default: all that are there)",
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=cores(),
-        metavar="N",
-        help="processes (default: one per core); changes nothing but the time",
-    )
+    add_workers(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to a file")
 
 
@@ -51,8 +44,6 @@ def run(args: argparse.Namespace) -> int:
     from perception.formats.manifest import load_manifest
     from perception.formats.verify import verify
 
-    if args.workers < 1:
-        raise UsageError("--workers", str(args.workers), "1 or more", "Correct it.")
     manifest = load_manifest(args.dataset)
     with progress("reading") as show:
         report = verify(manifest, args.root, args.split, workers=args.workers, progress=show)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perception.errors import UsageError
+from perception.cli.options import add_workers, whole_number
 from perception.memory import keep_freed_memory
 from perception.progress import progress
 from perception.scoring import BENCHMARKS, Outcome, benchmark_class, create, run_benchmark
@@ -38,13 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores, prints the table, and writes what was asked for."""
-    if args.workers < 1 or args.bootstrap < 0 or args.worst < 0:
-        raise UsageError(
-            "--workers, --bootstrap, --worst",
-            "a negative number or no worker",
-            "1 or more workers, 0 or more of the others",
-            "Correct it.",
-        )
     keep_freed_memory()
     outcome = _score(args)
     intervals: Mapping[str, Any] = {}
@@ -123,18 +116,16 @@ class _BenchmarkParser(argparse.ArgumentParser):
             help="one page with curves, images sorted by score, the worst ones",
         )
         group.add_argument(
-            "--worst", type=int, default=8, metavar="N", help="images shown on the page (default 8)"
-        )
-        group.add_argument(
-            "--workers",
-            type=int,
-            default=1,
+            "--worst",
+            type=whole_number("--worst", 0),
+            default=8,
             metavar="N",
-            help="processes (default 1); the result is the same for every number",
+            help="images shown on the page (default 8)",
         )
+        add_workers(group)
         group.add_argument(
             "--bootstrap",
-            type=int,
+            type=whole_number("--bootstrap", 0),
             default=0,
             metavar="N",
             help="95%% intervals from N resampled sets of images, e.g. 1000",

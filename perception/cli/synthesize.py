@@ -6,8 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
+from perception.cli.options import add_workers
 from perception.errors import UsageError
-from perception.processes import cores
 from perception.progress import progress
 
 EPILOG = """
@@ -53,12 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="picture size; the field of view stays KITTI's (default 1242x375)",
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes (default: one per core); changes nothing but the time",
-    )
+    add_workers(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the frames of an earlier run in OUT"
     )
@@ -80,13 +75,11 @@ def run(args: argparse.Namespace) -> int:
             f"at most --frames, {args.frames}",
             "They are part of the frames; ask for more frames.",
         )
-    workers = args.workers if args.workers is not None else cores()
-    _at_least("--workers", workers, 1)
     request = Request(args.frames, val, args.seed, width, height)
     started = time.perf_counter()
     with progress("frames", args.frames) as show:
         made = synthesize(
-            args.out, request, workers=workers, overwrite=args.overwrite, progress=show
+            args.out, request, workers=args.workers, overwrite=args.overwrite, progress=show
         )
     seconds = time.perf_counter() - started
     if made.already_there:

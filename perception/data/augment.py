@@ -10,17 +10,18 @@ import random
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import albumentations as A
 import numpy as np
-from albumentations.core.composition import BaseCompose
-from albumentations.core.transforms_interface import BasicTransform, ImageOnlyTransform
 
 from perception.data.batch import Sample, SampleBoxes
 from perception.data.geometry import FILL, STILL, ScaleOf, View, apply_view, draw_view
 from perception.errors import PerceptionError
 from perception.labels import IGNORE_INDEX
+from perception.lists import values
+
+if TYPE_CHECKING:
+    import albumentations as A
 
 OPTIONS = ("size", "view", "steps", "min_visible", "min_size")
 
@@ -49,22 +50,14 @@ class Augment:
         min_visible: float = 0.3,
         min_size: float = 4.0,
     ) -> None:
-        values = size, view, steps, min_visible, min_size
-        self.options: dict[str, Any] = dict(zip(OPTIONS, values, strict=True))
-        self.size = (int(size[0]), int(size[1]))
+        given = size, view, steps, min_visible, min_size
+        self.options: dict[str, Any] = dict(zip(OPTIONS, given, strict=True))
+        self.size = _size(size)
         self.view = view if isinstance(view, View) else _view(view)
         self.min_visible, self.min_size = min_visible, min_size
         made = [_transform(name, step) for name, step in (steps or {}).items() if step]
         self.moves = any(_moves(t) for t in made)
-        boxes = A.BboxParams("pascal_voc", label_fields=["rows"], clip=True)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Got processor for bboxes")
-            self.compose = A.Compose(
-                made,
-                bbox_params=boxes if self.moves else None,
-                strict=True,
-                additional_targets={"road": "mask", "semantic": "mask"},
-            )
+        self.compose = _compose(made, self.moves) if made else None
 
     def __call__(self, sample: Sample, seed: int, *, size: tuple[int, int] | None = None) -> Sample:
         """The augmented sample; the same for the same sample and seed.
@@ -80,13 +73,13 @@ class Augment:
             min_visible=self.min_visible,
             min_size=self.min_size,
         )
-        if not self.compose.transforms:
+        if self.compose is None:
             return seen
         # One stream for all transforms: `set_random_seed` would give every one the same numbers,
         # so that transforms of equal probability would always come together.
         child = int(rng.integers(2**32))
         self.compose.set_random_state(np.random.default_rng(child), random.Random(child))
-        return self._appearance(seen)
+        return self._appearance(seen, self.compose)
 
     def changed(self, options: Mapping[str, Any]) -> Augment:
         """A copy with other options; those of `view` and `steps` are replaced one by one."""
@@ -96,15 +89,15 @@ class Augment:
         merged["steps"] = {**(self.options["steps"] or {}), **(options.get("steps") or {})}
         return Augment(**merged)
 
-    def _appearance(self, sample: Sample) -> Sample:
+    def _appearance(self, sample: Sample, compose: A.Compose) -> Sample:
         labels = {n: getattr(sample, n) for n in ("road", "semantic")}
         targets = {n: label for n, label in labels.items() if label is not None}
         if not self.moves:
-            return replace(sample, image=self.compose(image=sample.image)["image"])
+            return replace(sample, image=compose(image=sample.image)["image"])
         boxes = sample.boxes
         rows = np.arange(0 if boxes is None else len(boxes.xyxy))
         xyxy = np.zeros((0, 4)) if boxes is None else boxes.xyxy
-        made = self.compose(image=sample.image, bboxes=xyxy, rows=rows, **targets)
+        made = compose(image=sample.image, bboxes=xyxy, rows=rows, **targets)
         return replace(
             sample,
             image=made["image"],
@@ -161,8 +154,34 @@ def _view(values: Mapping[str, Any] | None) -> View:
     return replace(view, scale=(low, high))
 
 
-def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:
+def _size(value: Any) -> tuple[int, int]:
+    """Height and width, or a `PerceptionError`."""
+    numbers = values(value, "augment.size")
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers)
+    if len(numbers) != 2 or not whole:
+        raise PerceptionError("augment.size", str(value), "[height, width], whole and above 0")
+    return numbers[0], numbers[1]
+
+
+def _compose(made: Sequence[Any], moves: bool) -> A.Compose:
+    """The transforms in order; boxes are handed to them only where they move pixels."""
+    import albumentations as A
+
+    boxes = A.BboxParams("pascal_voc", label_fields=["rows"], clip=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Got processor for bboxes")
+        return A.Compose(
+            made,
+            bbox_params=boxes if moves else None,
+            strict=True,
+            additional_targets={"road": "mask", "semantic": "mask"},
+        )
+
+
+def _transform(name: str, step: Any) -> A.BasicTransform | A.BaseCompose:
     """An albumentations transform; what it only warns about is an error here."""
+    import albumentations as A  # a second of start-up that loading a model does not need
+
     if not isinstance(step, Mapping):
         return step
     arguments = {k: _plain(v) for k, v in step.items() if k not in ("_target_", "transforms")}
@@ -172,14 +191,14 @@ def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:
         ]
     target = str(step.get("_target_", ""))
     kind = getattr(A, target.removeprefix("albumentations."), None)
-    if not isinstance(kind, type) or not issubclass(kind, (BasicTransform, BaseCompose)):
+    if not isinstance(kind, type) or not issubclass(kind, (A.BasicTransform, A.BaseCompose)):
         raise PerceptionError(
             f"augment.steps.{name}._target_",
             target or "nothing",
             "albumentations.<a transform>",
             "Correct the name.",
         )
-    if not issubclass(kind, ImageOnlyTransform):
+    if not issubclass(kind, A.ImageOnlyTransform):
         arguments = _safe_fill(kind) | arguments
     try:
         with warnings.catch_warnings():
@@ -195,10 +214,12 @@ def _transform(name: str, step: Any) -> BasicTransform | BaseCompose:
 
 
 def _moves(transform: Any) -> bool:
-    """False where a transform changes colours alone."""
-    if isinstance(transform, BaseCompose):
+    """False where a transform changes only colours."""
+    import albumentations as A
+
+    if isinstance(transform, A.BaseCompose):
         return any(_moves(t) for t in transform.transforms)
-    return not isinstance(transform, ImageOnlyTransform)
+    return not isinstance(transform, A.ImageOnlyTransform)
 
 
 def _safe_fill(kind: type) -> dict[str, Any]:

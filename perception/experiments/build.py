@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -22,6 +19,9 @@ from perception.inference.model import Model
 from perception.labels import LabelScheme
 from perception.models.multitask import MultiTask
 from perception.structures import Prediction
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Draw = Callable[[NDArray[np.uint8], Prediction], NDArray[np.uint8]]
 
@@ -182,6 +182,9 @@ def create(settings: Any, where: str, **extra: Any) -> Any:
     Raises:
         PerceptionError: what the target itself says, or an argument that it does not take.
     """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
     try:
         return instantiate(settings, **extra)
     except InstantiationException as error:  # Hydra wraps whatever the target raised

@@ -257,3 +257,11 @@ def test_a_label_of_fractions_keeps_them():
     moved = geometry._warp(metres, np.eye(3), (1, 3), cv2.INTER_NEAREST, (0,))
 
     assert moved.tolist() == [[0.25, 20.5, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "size", [0, [64], [64, 0], [-64, 96], ["a", 96], "64x96", [64.5, 96], [64, 96, 3]]
+)
+def test_a_size_that_is_none_is_named(size):
+    with pytest.raises(PerceptionError, match=r"augment\.size: found "):
+        Augment(size)

@@ -75,6 +75,28 @@ def test_predict_writes_files_that_score_reads(run, tmp_path, capsys):
     assert sum(summary["semantic_share"].values()) == pytest.approx(1)
 
 
+def test_one_predict_takes_files_and_folders(run, tmp_path, capsys):
+    streets, folder = run
+    images = streets / "kitti_object" / "training" / "image_2"
+    single = next(images.iterdir())
+
+    assert main(["predict", str(folder), str(single), str(images), f"out={tmp_path}"]) == 0
+
+    assert "deprecated" not in capsys.readouterr().err
+    assert (tmp_path / "overlays" / f"{single.stem}.png").is_file()
+    assert len(list((tmp_path / "image_2" / "overlays").iterdir())) == len(list(images.iterdir()))
+
+
+def test_the_old_words_work_and_say_so_once(run, tmp_path, capsys):
+    streets, folder = run
+    single = next((streets / "kitti_object" / "training" / "image_2").iterdir())
+
+    assert main(["predict", f"images={single}", f"run={folder}", f"out={tmp_path}"]) == 0
+
+    line = "perception: run= images= is deprecated; use: perception predict RUN IMAGES..."
+    assert capsys.readouterr().err.count(line) == 1
+
+
 def test_three_lines_of_python_predict(run):
     streets, folder = run
     image = next((streets / "kitti_object" / "training" / "image_2").iterdir())
@@ -93,7 +115,13 @@ def test_three_lines_of_python_predict(run):
     ("words", "code", "message"),
     [
         (["evaluate", "run=nowhere"], 1, "nowhere: found no checkpoint, expected best.pt or"),
-        (["predict", "run=x"], 2, "found no images=, expected run=RUN images=PATH"),
+        (["predict", "x"], 2, "found no images, expected RUN IMAGES..."),
+        (["predict", "run=x"], 2, "found no images, expected RUN IMAGES..."),
+        (["predict"], 2, "found no RUN, expected RUN IMAGES..."),
+        (["evaluate"], 2, "found no RUN, expected RUN"),
+        (["evaluate", "a", "b"], 2, "found 2 runs, expected RUN"),
+        (["evaluate", "a", "run=b"], 2, "found a beside run="),
+        (["evaluate", "nowhere", "--fast"], 2, "found --fast"),
         (["predict", "run=x", "images=none.png"], 1, "none.png: found no such file or folder"),
     ],
 )
