@@ -13,10 +13,9 @@ from perception.annotation import formats
 from perception.annotation.checks import LOW_BOX, FileFacts, Finding, inspect
 from perception.annotation.classes import LabelTable
 from perception.annotation.convert import plan
-from perception.annotation.images import PICTURES
 from perception.annotation.interfaces import Item, Settings
 from perception.annotation.sources import labelme as labelme_source
-from perception.files.finding import files_in
+from perception.files.finding import IMAGE_SUFFIXES, files_in
 from perception.processes import map_in_order
 
 SEVERITIES = ("error", "warn", "info")
@@ -113,7 +112,7 @@ def _unlabelled_images(facts: Iterable[FileFacts], src: Path) -> Iterator[Findin
     used = {Path(os.path.realpath(one.image)) for one in facts if one.image is not None}
     named = {(root / one.file).with_suffix("") for one in facts}  # also those with errors
     for folder in sorted({path.parent for path in used}):
-        for path in files_in(folder, PICTURES).files:
+        for path in files_in(folder, IMAGE_SUFFIXES).files:
             labelled = Path(os.path.realpath(path)) in used or path.with_suffix("") in named
             if not labelled:
                 name = path.relative_to(root) if root in path.parents else path

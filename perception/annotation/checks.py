@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from perception.annotation.classes import LabelTable, city_scheme
-from perception.annotation.images import MAX_PIXELS, EncodedImage
+from perception.annotation.images import EncodedImage
 from perception.annotation.interfaces import Item, Settings
 from perception.annotation.raster import paint, shape_mask
 from perception.annotation.scene import MAX_CROSSING_POINTS, Drawn, Scene, compose
@@ -21,6 +21,7 @@ from perception.annotation.sources import labelme as labelme_source
 from perception.annotation.sources.labelme import Examined
 from perception.annotation.targets.cityscapes import city_objects, polygons_file
 from perception.annotation.targets.kitti_object import Box, box_objects, shape_box
+from perception.files.containers import MAX_PIXELS
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Shape
 

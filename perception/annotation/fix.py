@@ -18,10 +18,11 @@ import numpy as np
 from perception.annotation.audit import Audit
 from perception.annotation.checks import FileFacts, shape_key
 from perception.annotation.convert import write_if_changed
-from perception.annotation.images import PICTURES, inside_of, read_file
+from perception.annotation.images import inside_of, read_file
 from perception.annotation.interfaces import Item, Settings
 from perception.annotation.raster import check_work, shape_mask
 from perception.annotation.walk import walk
+from perception.files.finding import IMAGE_SUFFIXES
 from perception.formats import labelme
 from perception.formats.labelme import Document
 from perception.formats.problems import RefusedError
@@ -66,7 +67,7 @@ def fix_folder(audit: Audit, src: Path, out: Path, settings: Settings) -> FixSum
     missing = []
     places: dict[Path, Path] = {}  # picture → where its copy is
     if src.is_dir():
-        for picture in walk(src, allow_outside=settings.allow_outside).having(PICTURES):
+        for picture in walk(src, allow_outside=settings.allow_outside).having(IMAGE_SUFFIXES):
             if inside(picture):
                 places[picture] = out / picture.relative_to(root)
     by_file = {one.file: one for one in audit.files}

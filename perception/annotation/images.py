@@ -22,13 +22,14 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
-from perception.files import MAX_PIXELS
-from perception.files.finding import find_named
+from perception.errors import PerceptionError
+from perception.files.containers import MAX_PIXELS, inspect
+from perception.files.finding import IMAGE_SUFFIXES, find_named
+from perception.files.images import eight_bits
 from perception.formats.labelme import IMAGE_FORMATS
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Image
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 MAX_FILE_BYTES = 640 << 20  # 100 million pixels of three 16-bit channels, not compressed
 _ORIENTATION = 0x0112  # EXIF tag
 _RGB_PNG = b"\x08\x02"  # bit depth and colour type in the header of a PNG
@@ -134,7 +135,7 @@ def benchmark_image(
     """The image `folder/stem` with the suffix of an image; raises as `find_image` does."""
     if not inside(folder):
         raise RefusedError("path_outside", f"{folder.name} leads out; give --allow-outside")
-    path = find_named(folder, stem, PICTURES)
+    path = find_named(folder, stem, IMAGE_SUFFIXES)
     if path is None:
         raise RefusedError("image_missing", f"no image {stem}.png or .jpg in {folder.name}")
     refuse_outside(inside, path)
@@ -160,10 +161,14 @@ def decode_image(
             with PIL.Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise _too_large(f"{image.width}x{image.height} pixels")
+                inspect(Path(f"image{suffix}"), data)  # cut files, which decoders fill with grey
                 image.load()
                 return _checked(image, data, declared, suffix)
     except RefusedError:
         raise
+    except PerceptionError as error:
+        expected = f", expected {error.expected}" if error.expected else ""
+        raise RefusedError("image_unreadable", f"found {error.found}{expected}") from None
     except PIL.Image.DecompressionBombError as error:
         raise _too_large(str(error)) from None
     except Exception:  # Pillow raises many kinds on damaged images
@@ -330,8 +335,8 @@ def _unusual_mode(image: PIL.Image.Image, data: bytes) -> str | None:
 def _rgb(image: PIL.Image.Image) -> NDArray[np.uint8]:
     """(H, W, 3): grey repeated, palettes resolved, alpha dropped, 16 bits shifted."""
     if image.mode.startswith("I"):
-        grey = (np.clip(np.asarray(image), 0, 65_535) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        grey = np.clip(np.asarray(image), 0, 65_535).astype(np.uint16)
+        return eight_bits(Path("image"), grey)
     if image.mode == "LA":
         image = image.getchannel("L")
     elif image.mode == "RGBA":

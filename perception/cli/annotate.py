@@ -126,13 +126,12 @@ def _environment() -> dict[str, str]:
 
 def _pre_label(args: argparse.Namespace, classes: tuple[str, ...]) -> bool:
     """Writes an annotation for every image without one; True where an image could not be read."""
-    from perception.annotation.images import PICTURES
     from perception.experiments.load import load
-    from perception.files.finding import files_below
+    from perception.files.finding import IMAGE_SUFFIXES, files_below
 
     settings = _prelabel_settings(args, classes)
     model = load(args.pre_label)
-    images = files_below(args.dir, PICTURES).files
+    images = files_below(args.dir, IMAGE_SUFFIXES).files
     todo = [path for path in images if not path.with_suffix(".json").exists()]
     shapes = small = 0
     failed = []

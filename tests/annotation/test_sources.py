@@ -46,6 +46,28 @@ def test_a_file_that_is_no_picture_says_so_and_names_no_python_error(tmp_path: P
     assert "Error" not in error["detail"] and "WEBP" in error["detail"]
 
 
+def test_a_cut_jpeg_is_refused(tmp_path: Path):
+    src = write_folder(tmp_path / "src", {"a": [ROAD]})
+    PIL.Image.fromarray(picture()).save(src / "a.jpg")
+    data = (src / "a.jpg").read_bytes()
+    (src / "a.jpg").write_bytes(data[: len(data) // 2])
+    (src / "a.json").write_text(json.dumps(annotation([ROAD], "a.jpg")))
+
+    assert convert("kitti_road", src, tmp_path / "out") == 1
+
+    assert reasons(tmp_path / "out", "errors") == [("a.json", None, "image_unreadable")]
+
+
+def test_12_bit_data_in_16_bits_is_refused_with_the_cause(tmp_path: Path):
+    src = write_folder(tmp_path / "src", {"a": [ROAD]})
+    write_image(src / "a.png", picture()[..., 0].astype(np.uint16) * 16)
+
+    assert convert("kitti_road", src, tmp_path / "out") == 1
+
+    (error,) = report_of(tmp_path / "out")["errors"]
+    assert error["reason"] == "image_unreadable" and "nearly black" in error["detail"]
+
+
 SOURCES = ("labelme", "kitti_road", "kitti_object", "cityscapes", "camvid", "bdd100k",
            "open_images")  # fmt: skip
 

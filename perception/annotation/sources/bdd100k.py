@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perception.annotation.images import (
-    PICTURES,
-    decode_image,
-    inside_of,
-    read_file,
-    refuse_outside,
-)
+from perception.annotation.images import decode_image, inside_of, read_file, refuse_outside
 from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.pairing import Pairing, pair
 from perception.annotation.walk import walk
 from perception.errors import UsageError
+from perception.files.finding import IMAGE_SUFFIXES
 from perception.formats.bdd100k import Place, find_frames, read_frame
 from perception.formats.problems import RefusedError
 from perception.structures import Frame
@@ -28,7 +23,7 @@ def find(src: Path, settings: Settings) -> Contents:
     """Every frame of every JSON file below `src`; pictures are found by their paths below it."""
     root = src if src.is_dir() else src.parent
     below = walk(root, allow_outside=settings.allow_outside)
-    pictures = below.having(PICTURES)
+    pictures = below.having(IMAGE_SUFFIXES)
     folders = {picture.parent.name for picture in pictures}
     labels: dict[tuple[Path, Place], tuple[str, Path]] = {}
     for path in below.having((".json",)) if src.is_dir() else [src]:

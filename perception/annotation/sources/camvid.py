@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from perception.annotation.classes import city_scheme, default_table
 from perception.annotation.images import (
-    PICTURES,
     benchmark_image,
     decode_image,
     inside_of,
@@ -25,6 +24,7 @@ from perception.annotation.pairing import Pairing, pair
 from perception.annotation.walk import walk
 from perception.errors import PerceptionError, UsageError
 from perception.files import read_raster
+from perception.files.finding import IMAGE_SUFFIXES
 from perception.formats.label_image import read_semantic
 from perception.formats.labelme import mask_shape
 from perception.labels import load_scheme
@@ -56,7 +56,7 @@ def find(src: Path, settings: Settings) -> Contents:
     items = []
     originals: dict[Path, tuple[str, Path]] = {}
     pictures = []
-    for path in below.having(PICTURES):
+    for path in below.having(IMAGE_SUFFIXES):
         if path.suffix.lower() == ".png" and path.parent.name.endswith("annot"):
             if path in chosen:
                 folder = path.parent.with_name(path.parent.name.removesuffix("annot"))

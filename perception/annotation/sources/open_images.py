@@ -13,17 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from perception.annotation.images import (
-    PICTURES,
-    decode_image,
-    inside_of,
-    read_file,
-    refuse_outside,
-)
+from perception.annotation.images import decode_image, inside_of, read_file, refuse_outside
 from perception.annotation.interfaces import Contents, Item, Sample, Settings, Source
 from perception.annotation.pairing import pair
 from perception.annotation.walk import walk
 from perception.errors import UsageError
+from perception.files.finding import IMAGE_SUFFIXES
 from perception.formats.problems import Problem, RefusedError
 from perception.structures import Frame, Shape
 
@@ -83,7 +78,7 @@ def find(src: Path, settings: Settings) -> Contents:
             "Give a folder with the box CSV, the class CSV and the images.",
         )
     labels = {(path, image): (image, path) for path, image in rows}
-    paired = pair(labels, below.having(PICTURES), root)
+    paired = pair(labels, below.having(IMAGE_SUFFIXES), root)
     items = []
     for (path, image), found in rows.items():
         used = {row["LabelName"]: names.get(row["LabelName"], "") for row in found}
