@@ -29,11 +29,10 @@ def run(words: Sequence[str]) -> int:
         return run_verb(words, verb="train", summary=SUMMARY, work=_train)
     if flags:
         raise UsageError(f"resume={resumed[-1]}", flags[0], "key=value words only")
-    from perception.experiments.config import merge_overrides
     from perception.training.loop import resume_config
 
     others = [w for w in words if not w.startswith("resume=")]
-    return _train(merge_overrides(resume_config(_run_of(resumed[-1])), others))
+    return _train(resume_config(_run_of(resumed[-1]), others))
 
 
 def _run_of(text: str) -> Path:

@@ -6,7 +6,9 @@ The batch of step t is a pure function of (seed, t): workers, and earlier steps,
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +85,23 @@ class BatchStream:
             prefetch_factor=self.prefetch if self.workers else None,
             generator=torch.Generator(),  # its seeds are not used: leave the global state alone
         )
-        for batch in loader:
+        batches = iter(loader)
+        if self.workers and threading.current_thread() is threading.main_thread():
+            # torch would raise in the middle of whatever runs when a worker dies; asking for the
+            # next batch finds out as well
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        while True:
+            try:
+                batch = next(batches)
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                    raise
+                raise PerceptionError(
+                    f"{self.dataset.name}: a loader process",
+                    "killed, perhaps for want of memory",
+                    "",
+                    "Lower trainer.workers or batch_size, or free memory.",
+                ) from error
             if isinstance(batch, PerceptionError):
                 raise batch
             yield batch
@@ -115,8 +133,9 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread per worker; Ctrl-C is the parent's to handle."""
+    """One thread per worker; signals to the process group are the parent's to handle."""
     import cv2
 
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)  # SIGTERM from the parent still ends a worker

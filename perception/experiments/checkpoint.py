@@ -51,6 +51,30 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+def evaluated_weights(path: Path) -> dict[str, Tensor]:
+    """The weights that were evaluated (the average where there was one) from a checkpoint.
+
+    Raises:
+        PerceptionError: no checkpoint, or one from before the first step.
+    """
+    return evaluated_state(path)["evaluated"]
+
+
+def evaluated_state(path: Path) -> dict[str, Any]:
+    """Like `load`, for what is going to predict: the state has trained weights."""
+    state = load(path)
+    if not isinstance(state.get("evaluated"), dict) or not isinstance(state.get("step"), int):
+        raise PerceptionError(path, "no weights", "the checkpoint of a run")
+    if state["step"] == 0:
+        raise PerceptionError(
+            path,
+            "step 0",
+            "a run that has been trained",
+            f"Go on with it first: perception train resume={path.parent}",
+        )
+    return state
+
+
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: object) -> None:
     """Loads `weights` into `model`, whole.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,11 +50,9 @@ class CsvLogger:
         self.run = run
         for kind in ("train", "evaluation"):
             path = run / f"{kind}.csv"
-            if path.is_file():
-                rows = [r for r in read_log(path) if r["step"] <= step]
-                path.unlink()
-                for row in rows:
-                    _append(path, row)
+            rows = read_log(path)
+            if path.is_file():  # rewritten in one go: a process killed here loses no row
+                _write(path, _header(path), [r for r in rows if r["step"] <= step])
 
     def numbers(self, step: int, values: Mapping[str, float], *, kind: str) -> None:
         """Appends one row."""
@@ -123,16 +121,18 @@ class WandbLogger(CsvLogger):
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The rows of a CSV log as numbers; a row that a crash cut off is dropped."""
+    """The rows of a CSV log as numbers; what is no row of numbers is dropped."""
     if not path.is_file():
         return []
-    lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    rows = []
-    for line in lines[1:]:
+    header, rows = _header(path), []
+    for line in _lines(path)[1:]:
         try:
-            rows.append({n: float(v) for n, v in zip(lines[0], line, strict=True) if v})
+            values = line.split(",")
+            row = {n: float(v) for n, v in zip(header, values, strict=True) if v}
         except ValueError:
             continue
+        if "step" in row:
+            rows.append(row)
     return rows
 
 
@@ -153,15 +153,25 @@ def _append(path: Path, row: Mapping[str, float]) -> None:
         return
     rows = read_log(path)
     header += [name for name in row if name not in header]
+    _write(path, header, [*rows, row])
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, float]]) -> None:
+    """Replaces the file, whole or not at all; steps are whole numbers."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, header)
     writer.writeheader()
-    writer.writerows([*rows, row])
+    writer.writerows({**row, "step": int(row["step"])} for row in rows)
     write_text(path, text.getvalue())
 
 
 def _header(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8") as file:
-        return next(csv.reader(file), [])
+    lines = _lines(path)[:1] if path.is_file() else []
+    return lines[0].split(",") if lines else []
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise PerceptionError(path, f"cannot read: {error.strerror or error}") from error

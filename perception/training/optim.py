@@ -7,7 +7,7 @@ plateau schedule, which looks at losses, is the one exception and keeps its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -164,8 +164,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Sets every group to its first learning rate times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-
-
-def parameters_of(optimizer: torch.optim.Optimizer) -> Iterable[nn.Parameter]:
-    """All parameters an optimiser moves."""
-    return (p for group in optimizer.param_groups for p in group["params"])

@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
+from perception.experiments.evaluate import Evaluation
+
 
 class Progress:
     """A bar on a terminal; one line per minute elsewhere (logs, CI)."""
@@ -58,6 +60,14 @@ class Progress:
             self.printed = now
             left = (now - self.started) / max(step - self.first, 1) * (self.steps - step)
             self.console.print(f"step {step}/{self.steps}  {values}  {left / 60:.0f} min left")
+
+    def scores(self, step: int, evaluation: Evaluation | None) -> None:
+        """Prints the numbers that people quote, after an evaluation while training."""
+        if not self.shown or evaluation is None:
+            return
+        for result in evaluation.sets:
+            numbers = [f"{title} {100 * value:.2f}" for title, value in result.headline().items()]
+            self.console.print(f"step {step}  {result.dataset}: {', '.join(numbers)}", markup=False)
 
     def rate(self) -> dict[str, float]:
         """Speed since the start, evaluations left out."""

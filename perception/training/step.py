@@ -7,6 +7,7 @@ carry. A head without targets in a step is not run: no gradient, no weight decay
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -63,19 +64,26 @@ class JointLoss(nn.Module):
         return _means(parts), _means(terms)
 
 
-def check_finite(losses: Mapping[str, Tensor], batches: Sequence[Batch], step: int) -> None:
+def check_finite(
+    losses: Mapping[str, float], loss: float, batches: Sequence[Batch], step: int
+) -> None:
     """Stops a run whose loss is no number, naming the frames of the step.
+
+    Args:
+        losses: of this process, by task.
+        loss: of all processes.
+        batches: the micro-batches of this process.
+        step: optimiser steps done before.
 
     Raises:
         PerceptionError: a loss is NaN or infinite.
     """
-    values = {task: float(loss.detach()) for task, loss in losses.items()}
-    bad = {task: value for task, value in values.items() if value - value != 0.0}
-    if bad:
+    bad = {task: value for task, value in losses.items() if not math.isfinite(value)}
+    if bad or not math.isfinite(loss):
         keys = ", ".join(key for batch in batches for key in batch.keys)
         raise PerceptionError(
             f"step {step}",
-            ", ".join(f"{t} loss {v}" for t, v in bad.items()),
+            ", ".join(f"{t} loss {v}" for t, v in bad.items()) or f"loss {loss}",
             "finite losses",
             f"Frames of the step: {keys}. Lower optimizer.lr or look at these labels.",
         )
