@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from perception.scoring import create, run_benchmark
+from perception.evaluation import create, run_benchmark
 
 ROUNDS = 7
 

@@ -24,8 +24,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from perception.evaluation import score
 from perception.formats.kitti_object import write_labels, write_results
-from perception.scoring import score
 from perception.structures import Boxes
 
 KINDS = ("Car", "Pedestrian", "Cyclist", "Van", "Truck")

@@ -17,7 +17,7 @@ from perception.files import read_label, write_image
 from perception.models.encoders import MobileNetV2
 from perception.training.logs import read_log
 from tests.conftest import TINY
-from tests.scoring import cases
+from tests.evaluation import cases
 
 ALONE = ("head/boxes=none", "data.sets.synthetic.tasks=[road,semantic]")  # a cheaper network
 CHEAP = [w for w in TINY if not w.startswith("head.boxes.")]

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from perception.errors import PerceptionError, UsageError
-from perception.scoring.bootstrap import Difference, compare
-from perception.scoring.outcome_file import StoredOutcome, read_outcome
+from perception.evaluation.bootstrap import Difference, compare
+from perception.evaluation.outcome_file import StoredOutcome, read_outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

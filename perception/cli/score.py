@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from perception.cli.options import add_workers, whole_number
+from perception.evaluation import BENCHMARKS, Outcome, benchmark_class, create, run_benchmark
 from perception.memory import keep_freed_memory
 from perception.progress import progress
-from perception.scoring import BENCHMARKS, Outcome, benchmark_class, create, run_benchmark
 
 _EXAMPLES = """examples:
   perception score kitti_road/bev --gt data_road/training/gt_image_2 --pred maps --html road.html
@@ -42,16 +42,16 @@ def run(args: argparse.Namespace) -> int:
     outcome = _score(args)
     intervals: Mapping[str, Any] = {}
     if args.bootstrap:
-        from perception.scoring.bootstrap import intervals_of
+        from perception.evaluation.bootstrap import intervals_of
 
         intervals = intervals_of(outcome, draws=args.bootstrap, seed=args.seed)
     print_outcome(outcome, intervals)
     if args.json:
-        from perception.scoring.outcome_file import write_outcome
+        from perception.evaluation.outcome_file import write_outcome
 
         write_outcome(args.json, outcome, intervals, draws=args.bootstrap, seed=args.seed)
     if args.html:
-        from perception.scoring.page import write_page
+        from perception.evaluation.page import write_page
 
         write_page(args.html, outcome, intervals, worst=args.worst)
     return 0

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 
 from perception.errors import UsageError
-from perception.progress import progress
-from perception.scoring.kitti_road_submission import (
+from perception.evaluation.kitti_road.submission import (
     Submission,
     check_submission,
     find_maps,
     write_submission,
 )
+from perception.progress import progress
 
 _EXAMPLES = """examples:
   perception submit kitti_road road.zip --pred maps --calib data_road/testing/calib

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
+from perception.evaluation.confusions import class_table, confusion_section
+from perception.evaluation.kitti_object.result import object_result
+from perception.evaluation.kitti_road.result import road_curves, road_table
 from perception.experiments.evaluate import Evaluation, SetEvaluation
 from perception.files import write_text
 from perception.inference.model import Model
@@ -41,9 +44,6 @@ from perception.report.parts import (
     Text,
 )
 from perception.runs.evaluate import StoredRun, evaluate_run, machine, open_run, training_seconds
-from perception.scoring.confusions import class_table, confusion_section
-from perception.scoring.kitti_object_result import object_result
-from perception.scoring.kitti_road_result import road_curves, road_table
 from perception.structures import Frame, Prediction
 from perception.training.logs import read_log
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perception.scoring import score
+from perception.evaluation import score
 
 SIZE = (120, 200)
 FRAMES = tuple(f"town_{i:06d}_000019" for i in range(3))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from perception.scoring import score
+from perception.evaluation import score
 
 
 def two_sides(request: dict[str, Any], folder: Path, out: Path) -> Any:

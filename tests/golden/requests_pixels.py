@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from perception.evaluation import score
 from perception.evaluation.kitti_road.bev import to_bev
+from perception.evaluation.kitti_road.files import read_homography
 from perception.files import read_raster, write_image
-from perception.scoring import score
-from perception.scoring.kitti_road import read_homography
 
 
 def plain(request: dict[str, Any], folder: Path, out: Path) -> Any:

@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 
 from perception.errors import PerceptionError
+from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.cityscapes import INSTANCE, InstanceEvaluator, Mask
-from perception.evaluation.cityscapes.instance import Matches
-from perception.evaluation.cityscapes.protocol import OVERLAPS, scored_instances
-from perception.evaluation.protocol import Protocol
-from perception.files import read_text
-from perception.labels import LabelScheme
-from perception.report.parts import Column, Lines, Panel, Section, Series, Table
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.cityscapes_files import (
+from perception.evaluation.cityscapes.frames import (
     cityscapes_scheme,
     inventory,
     labelled_frames,
     photograph,
 )
-from perception.scoring.folders import files_below, one_per_frame
-from perception.scoring.rasters import check_size, naming, read_grey, read_instances
+from perception.evaluation.cityscapes.instance import Matches
+from perception.evaluation.cityscapes.protocol import OVERLAPS, scored_instances
+from perception.evaluation.folders import files_below, one_per_frame
+from perception.evaluation.protocol import Protocol
+from perception.evaluation.rasters import check_size, naming, read_grey, read_instances
+from perception.files import read_text
+from perception.labels import LabelScheme
+from perception.report.parts import Column, Lines, Panel, Section, Series, Table
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
+from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.folders import files_in
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.voc import RULES, VocEvaluator, VocRecord, VocRules, as_text
+from perception.evaluation.voc.result import (
+    NOTE,
+    image_counts,
+    image_panels,
+    voc_headline,
+    voc_result,
+)
 from perception.files import find_image
 from perception.formats.box_list import read_box_list
 from perception.formats.voc import read_annotation, read_detections, read_image_set
 from perception.report.parts import Panel
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.folders import files_in
-from perception.scoring.voc_result import NOTE, image_counts, image_panels, voc_headline, voc_result
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
+from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.folders import files_in, needed
 from perception.evaluation.kitti_road import BEV, PERSPECTIVE, RoadCounts, RoadEvaluator
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, cells_of, road_to_image, to_bev
 from perception.evaluation.kitti_road.protocol import CATEGORIES, URBAN
+from perception.evaluation.kitti_road.result import road_result, road_values
 from perception.evaluation.protocol import Protocol
+from perception.evaluation.rasters import check_size, read_confidence
 from perception.files import decode, read_image
 from perception.formats.kitti_calib import read_calibration
 from perception.report.parts import Panel
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.folders import files_in, needed
-from perception.scoring.kitti_road_result import road_result, road_values
-from perception.scoring.rasters import check_size, read_confidence
 
 Bools = NDArray[np.bool_]
 

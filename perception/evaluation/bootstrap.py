@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.scoring.run import Outcome
+from perception.evaluation.run import Outcome
 
 Headline = Callable[[NDArray[np.int64]], Mapping[str, float]]
 LEVEL = 0.95

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from perception.errors import PerceptionError
-from perception.scoring import score
+from perception.evaluation import score
 
 LABEL = "Car 0.00 0 0.10 100 100 200 150 1.5 1.6 3.9 1.0 1.6 20.0 0.2"
 RESULT = LABEL + " 0.5"

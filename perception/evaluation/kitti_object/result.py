@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from perception.evaluation.benchmark import Result
 from perception.evaluation.kitti_object import Curve, ObjectScores
 from perception.evaluation.kitti_object.protocol import METRICS, RECALL_SLOTS
 from perception.report.parts import Cell, Column, Lines, Section, Series, Table
-from perception.scoring.benchmark import Result
 
 TITLES = {"image": "AP", "orientation": "AOS", "ground": "AP BEV", "box3d": "AP 3D"}
 

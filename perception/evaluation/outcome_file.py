@@ -14,10 +14,10 @@ from typing import Any
 
 from perception._version import __version__
 from perception.errors import PerceptionError
+from perception.evaluation.benchmark import Benchmark
+from perception.evaluation.catalog import create
+from perception.evaluation.run import Outcome
 from perception.files import plain, read_json, write_text
-from perception.scoring import create
-from perception.scoring.benchmark import Benchmark
-from perception.scoring.run import Outcome
 
 FORMAT = 1
 

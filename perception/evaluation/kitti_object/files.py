@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
+from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.folders import files_in
 from perception.evaluation.kitti_object import (
     METRICS,
     FrameRecord,
@@ -22,6 +24,8 @@ from perception.evaluation.kitti_object import (
     ObjectRules,
     find_rules,
 )
+from perception.evaluation.kitti_object.images import NOTE, frame_panels, frame_scores
+from perception.evaluation.kitti_object.result import headline_name, object_headline, object_result
 from perception.evaluation.kitti_object.weighted import all_steps
 from perception.evaluation.protocol import Protocol
 from perception.files import find_image, read_text
@@ -35,10 +39,6 @@ from perception.formats.kitti_object import (
     read_result_table,
 )
 from perception.report.parts import Panel
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.folders import files_in
-from perception.scoring.kitti_object_images import NOTE, frame_panels, frame_scores
-from perception.scoring.kitti_object_result import headline_name, object_headline, object_result
 
 
 @dataclass(frozen=True)

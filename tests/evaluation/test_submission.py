@@ -7,9 +7,13 @@ import pytest
 from perception.cli import main
 from perception.errors import PerceptionError
 from perception.evaluation.kitti_road.bev import to_bev
+from perception.evaluation.kitti_road.files import read_homography
 from perception.evaluation.kitti_road.protocol import SUBMISSION_FRAMES
-from perception.scoring.kitti_road import read_homography
-from perception.scoring.kitti_road_submission import check_submission, find_maps, write_submission
+from perception.evaluation.kitti_road.submission import (
+    check_submission,
+    find_maps,
+    write_submission,
+)
 
 PUBLISHED_FRAMES = dict(SUBMISSION_FRAMES)
 CALIB = """P2: 60 0 60 0 0 60 2 0 0 0 1 0

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.bdd import DRIVABLE, LANE, MaskEvaluator, MaskScores, foreground
+from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.confusions import confusion_section
+from perception.evaluation.folders import files_in, needed
 from perception.evaluation.protocol import Protocol
+from perception.evaluation.rasters import check_size, naming, read_ids
 from perception.report.parts import Column, Panel, Table
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.confusions import confusion_section
-from perception.scoring.folders import files_in, needed
-from perception.scoring.rasters import check_size, naming, read_ids
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import pytest
 
 from perception.cli import main
 from perception.errors import PerceptionError, UsageError
-from perception.scoring import create, run_benchmark, score
-from perception.scoring.bootstrap import intervals_of, multiplicities
-from perception.scoring.outcome_file import read_outcome, write_outcome
-from tests.scoring import cases
+from perception.evaluation import create, run_benchmark, score
+from perception.evaluation.bootstrap import intervals_of, multiplicities
+from perception.evaluation.outcome_file import read_outcome, write_outcome
+from tests.evaluation import cases
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +193,8 @@ def test_a_merged_scheme_is_scored_like_merged_images(tmp_path):
 
 def test_every_benchmark_loads_without_torch():
     code = (
-        "import sys; from perception.scoring import BENCHMARKS, benchmark_class; "
-        "[benchmark_class(name) for name in BENCHMARKS]; import perception.scoring.page; "
+        "import sys; from perception.evaluation import BENCHMARKS, benchmark_class; "
+        "[benchmark_class(name) for name in BENCHMARKS]; import perception.evaluation.page; "
         "sys.exit('torch' in sys.modules)"
     )
 

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from perception.evaluation.benchmark import Benchmark, Result
 from perception.formats.pseudo_labels import refuse
 from perception.processes import map_in_order
-from perception.scoring.benchmark import Benchmark, Result
 
 CHUNK = 8  # images handed to a worker at once
 

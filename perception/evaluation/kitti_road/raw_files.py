@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
+from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.folders import files_in, needed
 from perception.evaluation.kitti_road import KITTISEG_RAW, RoadCounts, quantize
+from perception.evaluation.kitti_road.files import road_panels
 from perception.evaluation.kitti_road.raw import (
     BACKGROUND_COLOR,
     RESIZED,
@@ -21,14 +24,11 @@ from perception.evaluation.kitti_road.raw import (
     resize_nearest,
     threshold_bins,
 )
+from perception.evaluation.kitti_road.result import road_curves, road_table, road_values
 from perception.evaluation.protocol import Protocol
+from perception.evaluation.rasters import check_size, naming
 from perception.files import read_bytes, read_raster
 from perception.report.parts import Panel
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.folders import files_in, needed
-from perception.scoring.kitti_road import road_panels
-from perception.scoring.kitti_road_result import road_curves, road_table, road_values
-from perception.scoring.rasters import check_size, naming
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
+from perception.evaluation.folders import files_below
 from perception.files import read_image
 from perception.labels import LabelScheme, load_scheme
-from perception.scoring.folders import files_below
 
 
 def cityscapes_scheme() -> LabelScheme:

@@ -13,23 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
+from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.cityscapes import PIXEL, PixelEvaluator
-from perception.evaluation.cityscapes.protocol import CLASSES
-from perception.evaluation.protocol import Protocol
-from perception.evaluation.semantic import class_iou, nan_mean
-from perception.labels import LabelScheme
-from perception.report.parts import Panel
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.cityscapes_files import (
+from perception.evaluation.cityscapes.frames import (
     cityscapes_scheme,
     inventory,
     labelled_frames,
     photograph,
 )
-from perception.scoring.confusions import class_table, confusion_section, semantic_panels
-from perception.scoring.folders import files_below, needed, one_per_frame
-from perception.scoring.rasters import check_size, naming, read_ids, read_instances
-from perception.scoring.semantic import dense, sparse
+from perception.evaluation.cityscapes.protocol import CLASSES
+from perception.evaluation.confusions import class_table, confusion_section, semantic_panels
+from perception.evaluation.folders import files_below, needed, one_per_frame
+from perception.evaluation.protocol import Protocol
+from perception.evaluation.rasters import check_size, naming, read_ids, read_instances
+from perception.evaluation.semantic import class_iou, nan_mean
+from perception.evaluation.semantic.files import dense, sparse
+from perception.labels import LabelScheme
+from perception.report.parts import Panel
 
 _HINT = "Predict label ids (road is 7, car 26), not train ids (road 0, car 13)."
 

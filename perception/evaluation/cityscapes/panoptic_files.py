@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
+from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.cityscapes import PANOPTIC, Category, PanopticEvaluator, Segment
 from perception.evaluation.protocol import Protocol
+from perception.evaluation.rasters import check_size, naming
 from perception.files import read_json, read_raster
 from perception.report.parts import Column, Panel, Table
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.rasters import check_size, naming
 
 
 @dataclass(frozen=True)

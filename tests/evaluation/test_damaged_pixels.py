@@ -8,8 +8,8 @@ import pytest
 
 from perception.cli import main
 from perception.errors import PerceptionError
-from perception.scoring import score
-from tests.scoring import cases
+from perception.evaluation import score
+from tests.evaluation import cases
 
 ALIEN = "ä".encode("latin-1")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from perception.evaluation.benchmark import Result
 from perception.evaluation.kitti_road import RoadCounts, RoadScores
 from perception.evaluation.kitti_road.protocol import THRESHOLDS
 from perception.report.parts import Column, Lines, Section, Series, Table
-from perception.scoring.benchmark import Result
 
 _COLUMNS = ("MaxF1", "AP", "PRE", "REC", "FPR", "FNR")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from perception.evaluation.run import Outcome
 from perception.files import write_text
 from perception.report.page import render
 from perception.report.parts import (
@@ -21,7 +22,6 @@ from perception.report.parts import (
     Text,
     show,
 )
-from perception.scoring.run import Outcome
 
 MOST_FIGURES = 12
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from perception.evaluation.box_pictures import box_panels, box_scores
 from perception.evaluation.kitti_object import KittiObjectEvaluator
 from perception.evaluation.kitti_object.verdicts import judge
 from perception.files import read_image
 from perception.report.parts import Panel
-from perception.scoring.box_pictures import box_panels, box_scores
 
 NOTE = (
     "Boxes in the image, hardest difficulty, each class at the score where its F1 over all images "

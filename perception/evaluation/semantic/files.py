@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
+from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.confusions import class_table, confusion_section, semantic_panels
+from perception.evaluation.folders import files_below, needed
 from perception.evaluation.protocol import Protocol
+from perception.evaluation.rasters import check_size, read_ids
 from perception.evaluation.semantic import PIXEL, Confusion, class_iou, nan_mean
 from perception.files import find_image, read_image
 from perception.labels import IGNORE_INDEX, LabelMap, LabelScheme, load_map, load_scheme
 from perception.report.parts import Panel
-from perception.scoring.benchmark import Benchmark, Result
-from perception.scoring.confusions import class_table, confusion_section, semantic_panels
-from perception.scoring.folders import files_below, needed
-from perception.scoring.rasters import check_size, read_ids
 
 Ids = Literal["label", "train"]
 

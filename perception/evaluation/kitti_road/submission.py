@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
+from perception.evaluation.folders import files_in
 from perception.evaluation.kitti_road import quantize
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, to_bev
+from perception.evaluation.kitti_road.files import find_calibration, read_homography
 from perception.evaluation.kitti_road.protocol import SUBMISSION_FRAMES
+from perception.evaluation.kitti_road.raw_files import read_map
+from perception.evaluation.rasters import naming, read_confidence
 from perception.files import atomic_open
-from perception.scoring.folders import files_in
-from perception.scoring.kitti_road import find_calibration, read_homography
-from perception.scoring.kitti_road_raw import read_map
-from perception.scoring.rasters import naming, read_confidence
 
 ROADS = ("um_road", "umm_road", "uu_road")  # asked for; um_lane is a ranking of its own
 _MAX_BYTES = 4 << 20  # of one map; an uncompressed one has 320 kB

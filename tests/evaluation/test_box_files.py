@@ -11,9 +11,9 @@ import pytest
 
 from perception.cli import main
 from perception.errors import PerceptionError, UsageError
+from perception.evaluation import create, run_benchmark, score
+from perception.evaluation.outcome_file import read_outcome, write_outcome
 from perception.formats.kitti_object import write_labels, write_results
-from perception.scoring import create, run_benchmark, score
-from perception.scoring.outcome_file import read_outcome, write_outcome
 from perception.structures import Boxes
 from tests.shared import ROOT
 
@@ -166,7 +166,7 @@ def test_frames_of_ones_choice_come_from_a_file(kitti, tmp_path, capsys):
 
 def test_scoring_boxes_loads_neither_torch_nor_opencv(kitti):
     code = (
-        "import sys; from perception.scoring import score; "
+        "import sys; from perception.evaluation import score; "
         f"score('kitti_object/kitti_2019', {str(kitti[0])!r}, {str(kitti[1])!r}); "
         "print([name for name in ('torch', 'cv2', 'PIL') if name in sys.modules])"
     )

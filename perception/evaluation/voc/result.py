@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from perception.evaluation.benchmark import Result
+from perception.evaluation.box_pictures import box_panels, box_scores
 from perception.evaluation.verdict import Verdict
 from perception.evaluation.voc import Curve, VocEvaluator, VocRules, VocScores
 from perception.files import read_image
 from perception.report.parts import Cell, Column, Lines, Panel, Section, Series, Table
-from perception.scoring.benchmark import Result
-from perception.scoring.box_pictures import box_panels, box_scores
 from perception.structures import Boxes
 
 NOTE = (
