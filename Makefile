@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: env demo test lint types unit bench clean
+.PHONY: env demo test lint types unit coverage bench clean
 
 env: $(VENV)/.native
 
@@ -37,6 +37,9 @@ types: env
 
 unit: env
 	$(BIN)/python -m pytest -m 'not slow'
+
+coverage: env  # a report in htmlcov/, no gate
+	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term --cov-report=html
 
 bench: env
 	@for script in scripts/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -195,7 +196,7 @@ def cpu_jobs(build: Path, compiler: str, torch: Path) -> list[Job]:
     jobs = []
     for source, suffix, options in plans:
         output = build / f"{source.stem}{suffix}.o"
-        command = [compiler, *flags, *options, "-c", str(source), "-o", str(output)]
+        command = [compiler, *flags, *options, "-MMD", "-c", str(source), "-o", str(output)]
         jobs.append(Job(source, output, command))
     return jobs
 
@@ -223,7 +224,10 @@ def cuda_jobs(build: Path, nvcc: str, torch: Path) -> list[Job]:
     jobs = []
     for source in sorted((OPS / "csrc/cuda").glob("*.cu")):
         output = build / f"{source.stem}.cuda.o"
-        jobs.append(Job(source, output, [nvcc, *flags, "-c", str(source), "-o", str(output)]))
+        # nvcc names the file after the source alone, unless it is told
+        written = ["-MMD", "-MF", str(output.with_suffix(".d"))]
+        command = [nvcc, *flags, *written, "-c", str(source), "-o", str(output)]
+        jobs.append(Job(source, output, command))
     return jobs
 
 
@@ -235,20 +239,29 @@ def small_code(nvcc: str) -> list[str]:
 
 def compile_all(jobs: list[Job]) -> bool:
     """Compiles what is out of date, several at a time; True if anything was."""
-    headers = [p for p in (OPS / "csrc").rglob("*") if p.suffix in (".h", ".cuh")]
-    newest_header = max(path.stat().st_mtime for path in headers)
-    stale = [job for job in jobs if not up_to_date(job, newest_header)]
+    stale = [job for job in jobs if not up_to_date(job)]
     workers = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(compile_one, stale))
     return bool(stale)
 
 
-def up_to_date(job: Job, newest_header: float) -> bool:
-    stamp = job.object.with_suffix(".cmd")
-    if not (job.object.exists() and stamp.exists()) or stamp.read_text() != digest(job):
+def up_to_date(job: Job) -> bool:
+    """Whether the object is newer than its source and every header that this includes."""
+    stamp, noted = job.object.with_suffix(".cmd"), job.object.with_suffix(".d")
+    if not (job.object.exists() and stamp.exists() and noted.exists()):
         return False
-    return job.object.stat().st_mtime > max(newest_header, job.source.stat().st_mtime)
+    if stamp.read_text() != digest(job):
+        return False
+    read = dependencies(noted.read_text())
+    made = job.object.stat().st_mtime
+    return all(path.exists() and path.stat().st_mtime < made for path in [job.source, *read])
+
+
+def dependencies(rule: str) -> list[Path]:
+    """The files of a make rule `object: source header ...` that the compiler wrote."""
+    _, _, names = rule.replace("\\\n", " ").partition(": ")
+    return [Path(n.replace("\\ ", " ")) for n in re.findall(r"(?:\\ |\S)+", names)]
 
 
 def compile_one(job: Job) -> None:

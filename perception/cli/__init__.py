@@ -69,6 +69,14 @@ def _run(words: list[str]) -> int:
     verb = words[0] if words and words[0] in VERBS else None
     parser = argparse.ArgumentParser("perception", description=__import__("perception").__doc__)
     parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument(
+        "--completion", action="store_true", help="print a completion script (bash)"
+    )
+    if words == ["--completion"]:
+        from perception.cli.completion import script
+
+        print(script(list(VERBS)))
+        return 0
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, summary in VERBS.items():
         sub = verbs.add_parser(

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _find(program: str) -> str:
     """The program's path, once it has told its version."""
-    path = shutil.which(program)
+    path = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
     if path is None:
         raise PerceptionError(program, "no such program", "labelme", INSTALL)
     try:

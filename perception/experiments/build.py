@@ -15,6 +15,7 @@ from perception.data.build import TaskSet, build_augment, build_sets, declared_l
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
 from perception.experiments.evaluate import Evaluation, evaluate_set
+from perception.experiments.sizes import check_sizes
 from perception.inference.model import Model
 from perception.labels import LabelScheme
 from perception.models.multitask import MultiTask
@@ -115,14 +116,18 @@ class Experiment:
         return sum(len(s.val) for s in self.sets if s.val is not None)
 
 
-def build(config: DictConfig) -> Experiment:
+def build(config: DictConfig, *, trained: bool = False) -> Experiment:
     """Everything that `config` describes.
+
+    trained: this is a stored run; whether it was trained at the scale of prediction is settled.
 
     Raises:
         PerceptionError: a data set, weights file or setting that is not right.
     """
     scheme, box_names = declared_labels(_plain(config.data))
     sets = build_sets(_plain(config.data), build_augment(_plain(config.augment)))
+    if not trained and not config.get("resume"):
+        check_sizes(sets, input_size(config))
     model = build_network(config, scheme, box_names)
     tasks = tuple(dict.fromkeys(t for s in sets for t in s.tasks))
     for task in tasks:

@@ -54,7 +54,7 @@ def open_run(
     config = merge_overrides(read_config(folder), overrides)
     config.encoder.weights = None
     state = checkpoint.load(path)
-    experiment = build(config)
+    experiment = build(config, trained=True)
     checkpoint.load_weights(experiment.model, state["evaluated"], path)
     experiment.model.to(chosen).eval()
     best = dict(state.get("best") or {})

@@ -91,7 +91,7 @@ class WandbLogger(CsvLogger):
                 "logger=wandb",
                 "wandb is not installed",
                 "the extra `wandb`",
-                "pip install 'road-perception[wandb]', or use logger=csv.",
+                "pip install wandb (in a clone: .venv/bin/pip install wandb), or use logger=csv.",
             ) from error
         self.wandb = wandb
         name = f"{run.parent.name}-{run.name}"
