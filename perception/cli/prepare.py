@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from perception.cli.options import add_workers
@@ -53,6 +54,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {split.name:<22} {split.found}{of} frames")
         if split.absent and split.found:
             print(f"    not there: {_shortened(split.absent)}")
+        for task, counts in split.contents.items():
+            print(f"    {task}: {_counted(task, counts)}")
+        for line in split.warnings:
+            print(f"    warning: {line}")
+        if split.left_out:
+            kinds = ", ".join(f"{n} {s or 'without suffix'}" for s, n in split.left_out.items())
+            print(f"    beside the images, not used: {kinds}")
     for line in report.damage:
         print(f"  damaged: {line}")
     print(f"{report.summary}, {len(report.damage) or 'nothing'} damaged")
@@ -66,12 +74,29 @@ def run(args: argparse.Namespace) -> int:
                 "expected": report.expected,
                 "damage": report.damage,
                 "splits": {
-                    s.name: {"found": s.found, "expected": s.expected, "absent": s.absent}
+                    s.name: {
+                        "found": s.found,
+                        "expected": s.expected,
+                        "absent": s.absent,
+                        "contents": s.contents,
+                        "warnings": s.warnings,
+                        "left_out": s.left_out,
+                    }
                     for s in report.splits
                 },
             },
         )
     return 1 if report.damage else 0
+
+
+def _counted(task: str, counts: Mapping[str, int]) -> str:
+    """Objects as they are, pixels in percent; the commonest first, what is ignored last."""
+    last = {"ignored": 1, "of no class": 2}
+    order = sorted(counts.items(), key=lambda item: (last.get(item[0], 0), -item[1]))
+    if task == "boxes":
+        return ", ".join(f"{name} {count}" for name, count in order)
+    pixels = max(sum(counts.values()), 1)
+    return ", ".join(f"{name} {100 * count / pixels:.3g} %" for name, count in order)
 
 
 def _shortened(keys: tuple[str, ...]) -> str:

@@ -223,12 +223,16 @@ def road_ids(label: RoadLabel) -> NDArray[np.uint8]:
 def chosen_boxes(boxes: Boxes, classes: Sequence[BoxClass]) -> SampleBoxes:
     """Boxes of the chosen classes; neighbours and DontCare regions as `ignore`; no others.
 
+    Type names are compared without case, as the benchmarks do.
+
     A neighbour that is a chosen class of its own counts as that class.
     """
-    label_of = {t: i for i, c in enumerate(classes) for t in c.types}
-    near = {t: i for i, c in enumerate(classes) for t in c.neighbours if t not in label_of}
-    label = np.array([label_of.get(n, near.get(n, -1)) for n in boxes.names], np.int64)
-    ignore = boxes.ignore | np.isin(boxes.names, list(near))
+    label_of = {t.lower(): i for i, c in enumerate(classes) for t in c.types}
+    neighbours = {t.lower(): i for i, c in enumerate(classes) for t in c.neighbours}
+    near = {t: i for t, i in neighbours.items() if t not in label_of}
+    names = [name.lower() for name in boxes.names.tolist()]
+    label = np.array([label_of.get(n, near.get(n, -1)) for n in names], np.int64)
+    ignore = boxes.ignore | np.array([n in near for n in names], bool)
     kept = (label >= 0) | boxes.ignore
     return SampleBoxes(boxes.xyxy[kept], np.maximum(label, 0)[kept], ignore[kept])
 

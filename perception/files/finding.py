@@ -84,7 +84,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
         seen.add((status.st_dev, status.st_ino))
         yield here, entries
         for entry in entries:
-            if is_data(entry.name) and _is_folder(entry):
+            if is_data(entry.name) and is_folder(entry):
                 if not entry.is_symlink():
                     pending.append(here / entry.name)
                 elif not above.startswith(os.path.realpath(entry.path).rstrip("/") + "/"):
@@ -163,7 +163,8 @@ def _found(
     return Found(tuple(sorted(files)), dict(others), hidden)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link that leads to itself
@@ -171,4 +172,4 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    return not _is_folder(entry)
+    return not is_folder(entry)

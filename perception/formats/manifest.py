@@ -72,6 +72,11 @@ class Manifest:
         return load_scheme(self.path)
 
     @property
+    def is_packaged(self) -> bool:
+        """Whether it came with the project; its lists name complete data sets."""
+        return self.path.resolve().is_relative_to(packaged("datasets").resolve())
+
+    @property
     def reader_module(self) -> ModuleType:
         """The module that reads this data set's frames."""
         try:

@@ -6,8 +6,8 @@ is legal); absent labels, unreadable files and labels that do not fit their imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from perception.errors import PerceptionError
 from perception.files import IMAGE_SUFFIXES
+from perception.formats.contents import Contents, add_contents, contents_of, lacking
 from perception.formats.frames import FrameFiles, Listing, find_frames, survey
 from perception.formats.manifest import Manifest, Split
 from perception.formats.read import NAMES
@@ -30,6 +31,18 @@ class SplitReport:
     found: int
     expected: int | None
     absent: tuple[str, ...]  # keys of its list without an image
+    contents: Contents = field(default_factory=dict)  # of all its frames
+    warnings: tuple[str, ...] = ()  # what a training set would lack
+    left_out: Mapping[str, int] = field(default_factory=dict)  # files beside the images, by suffix
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one frame holds."""
+
+    key: str
+    lines: tuple[str, ...]  # what is wrong with it
+    contents: Contents
 
 
 @dataclass(frozen=True)
@@ -72,21 +85,24 @@ def verify(
     damage = [f"{path}: missing, though its image is there" for path in missing]
     ordered = [frames[key] for key in sorted(frames)]
     check = partial(check_frame, manifest=manifest)
-    for done, lines in enumerate(map_in_order(check, ordered, workers), 1):
-        damage.extend(lines)
+    contents: dict[str, Contents] = {}
+    for checked in map_in_order(check, ordered, workers):
+        damage.extend(checked.lines)
+        contents[checked.key] = checked.contents
         if progress:
-            progress(done, len(ordered))
+            progress(len(contents), len(ordered))
     return Report(
-        tuple(_split_report(split, listing) for split, listing in listings),
+        tuple(_split_report(split, listing, contents, manifest) for split, listing in listings),
         len(frames),
         _expected(listings, manifest),
         tuple(damage),
     )
 
 
-def check_frame(files: FrameFiles, manifest: Manifest) -> tuple[str, ...]:
-    """Everything that is wrong with one frame, one line each."""
+def check_frame(files: FrameFiles, manifest: Manifest) -> Checked:
+    """Everything that is wrong with one frame, one line each, and what its labels hold."""
     found = _image(files.image)
+    contents: Contents = {}
     for name, path in files.labels.items():
         if name not in NAMES and path.suffix.lower() in IMAGE_SUFFIXES:  # a task of one's own
             found.extend(_image(path))
@@ -97,7 +113,8 @@ def check_frame(files: FrameFiles, manifest: Manifest) -> tuple[str, ...]:
         found.extend(line for line in dict.fromkeys(alone or [_line(first)]) if line not in found)
     else:
         found.extend(_degenerate(frame, files))
-    return tuple(found)
+        contents = contents_of(frame, manifest)
+    return Checked(files.key, tuple(found), contents)
 
 
 def check_image(path: Path) -> None:
@@ -109,15 +126,19 @@ def check_image(path: Path) -> None:
     from PIL import Image
 
     from perception.files import read_image
+    from perception.files.codec_messages import codec_messages, is_damage
 
-    read_image(path)
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise PerceptionError(
-            path, str(error), "a whole image", "Copy or download it again."
-        ) from error
+    with codec_messages() as messages:
+        read_image(path)
+        try:
+            with Image.open(path) as image:
+                image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise PerceptionError(
+                path, str(error), "a whole image", "Copy or download it again."
+            ) from error
+    for message in filter(is_damage, messages):
+        raise PerceptionError(path, message, "a whole image", "Copy or download it again.")
 
 
 def _image(path: Path) -> list[str]:
@@ -154,8 +175,19 @@ def _degenerate(frame: Frame, files: FrameFiles) -> list[str]:
     ]
 
 
-def _split_report(split: Split, listing: Listing) -> SplitReport:
-    return SplitReport(split.name, len(listing.frames), listing.expected, listing.absent)
+def _split_report(
+    split: Split, listing: Listing, contents: Mapping[str, Contents], manifest: Manifest
+) -> SplitReport:
+    held = add_contents(contents[frame.key] for frame in listing.frames)
+    return SplitReport(
+        split.name,
+        len(listing.frames),
+        listing.expected,
+        listing.absent,
+        held,
+        tuple(lacking(held, manifest)) if listing.frames and split.labelled else (),
+        listing.left_out,
+    )
 
 
 def _expected(listings: Sequence[tuple[Split, Listing]], manifest: Manifest) -> int | None:

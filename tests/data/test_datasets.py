@@ -40,6 +40,14 @@ def test_a_neighbour_that_is_trained_itself_is_not_ignored():
     assert (chosen.label.tolist(), chosen.ignore.tolist()) == ([2], [False])
 
 
+def test_type_names_are_compared_without_case_as_the_benchmarks_do():
+    chosen = chosen_boxes(boxes("car", "CAR", "vAn", "DontCare", "tram"), CLASSES)
+
+    exact = chosen_boxes(boxes("Car", "Car", "Van", "DontCare", "Tram"), CLASSES)
+    assert chosen.label.tolist() == exact.label.tolist()
+    assert chosen.ignore.tolist() == exact.ignore.tolist()
+
+
 def test_classes_come_in_the_order_they_are_asked_for():
     classes = load_manifest("kitti_object").box_classes(("cyclist", "car"))
 

@@ -1,12 +1,14 @@
 """`perception prepare`: exactly what is missing or damaged, in one line each."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
 from perception.cli import main
 from perception.files import write_image
+from perception.files.codec_messages import codec_messages, is_damage
 from perception.formats.manifest import load_manifest
 from perception.formats.verify import verify
 from tests.data.folders import camvid
@@ -155,3 +157,63 @@ def test_images_of_a_label_of_ones_own_are_checked(tmp_path):
 
     (line,) = damage(tmp_path / "dataset.yaml", tmp_path)
     assert str(line).startswith(f"{tmp_path / 'd/0.png'}: found a truncated image")
+
+
+def test_a_cut_jpeg_that_was_closed_again_is_named(tmp_path, capfd):
+    kitti(tmp_path, [LINE, LINE], size=(240, 320))
+    path = tmp_path / "training/image_2/000001.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    write_image(path, noise)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3] + b"\xff\xd9")
+
+    found = damage("kitti_object", tmp_path, "train")
+
+    assert len(found) == 1
+    assert "000001.jpg: found Corrupt JPEG data: premature end of data segment" in found[0]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_printed_on_standard_error_by_others_is_not_lost(capfd):
+    with codec_messages() as messages:
+        os.write(2, b"somebody else\nCorrupt JPEG data: x\nlibpng warning: iCCP\n")
+
+    assert messages == ["Corrupt JPEG data: x", "libpng warning: iCCP"]
+    assert [is_damage(message) for message in messages] == [True, False]
+    assert capfd.readouterr().err == "somebody else\n"
+
+
+def test_what_the_labels_hold_is_told_by_class_and_split(tmp_path, capsys):
+    lines = [LINE.replace("Car", name) for name in ("Car", "CAR", "Tram", "Van")]
+    kitti(tmp_path, lines)
+    (tmp_path / "training/image_2/notes.txt").write_text("")
+
+    assert main(["prepare", "kitti_object", "--root", str(tmp_path), "--workers", "1"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "    boxes: car 2, pedestrian 0, cyclist 0, ignored 1, of no class 1\n" in printed
+    assert "    warning: boxes: nothing of pedestrian, cyclist\n" in printed
+    assert "    beside the images, not used: 1 .txt\n" in printed
+
+
+def test_labels_without_anything_of_their_task_are_said(tmp_path, capsys):
+    kitti(tmp_path, [LINE.replace("Car", "Auto")])
+
+    assert main(["prepare", "kitti_object", "--root", str(tmp_path), "--workers", "1"]) == 0
+
+    assert "warning: boxes: nothing of any class (types Car, Cyclist, Pedestrian" in (
+        capsys.readouterr().out
+    )
+
+
+def test_pixels_are_told_in_percent(root, capsys):
+    (root / "trainannot/A_000.png").unlink()
+    write_image(root / "trainannot/A_000.png", np.full((24, 32), 3, np.uint8))
+    (root / "one.txt").write_text("A_000\n")
+
+    words = ["prepare", "camvid", "--root", str(root), "--split", str(root / "one.txt")]
+    assert main(words) == 0
+
+    printed = capsys.readouterr().out
+    assert "    road: road 100 %, not road 0 %, ignored 0 %\n" in printed
+    assert "    warning: road: nothing of not road\n" in printed
