@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ USAGE = f"""usage: {SYNTAX}
 
 Predicts images, folders of images and videos with a trained run. Writes overlays/ (for a video also
 overlay.mp4), json/, and road/, boxes/, semantic/ in the formats that `perception score` reads, all
-in original pixels. Of several IMAGES, each folder and video gets a folder of its own.
+in original pixels. Of several IMAGES, each folder and video gets a folder of its own. An image that
+cannot be read is named and the others are predicted (exit code 1); what lies below `out` never is.
 
   out=DIR                       where to write (default: RUN/predictions)
   tasks=[road,boxes,semantic]   the heads to run (default: all)
@@ -44,7 +46,7 @@ def run(words: Sequence[str]) -> int:
     folder, *images = read.paths
     named = read.options.get("out")
     out = Path(named).expanduser() if named else _folder(folder) / "predictions"
-    places = [(open_source(path), place) for path, place in destinations(images, out)]
+    places = [(open_source(path, out=out), place) for path, place in destinations(images, out)]
     model = load(
         folder,
         which=read.options.get("which"),
@@ -52,6 +54,7 @@ def run(words: Sequence[str]) -> int:
         overrides=read.overrides,
     )
     tasks = [t for t in read.options.get("tasks", "").strip("[]").split(",") if t] or None
+    failed = False
     for source, place in places:
         done = predict_source(
             model,
@@ -60,9 +63,19 @@ def run(words: Sequence[str]) -> int:
             tasks=tasks,
             draw=lambda image, prediction: draw_prediction(image, prediction, score=lowest),
         )
-        print(f"{done.images} images, {done.milliseconds:.1f} ms each: {place}")
+        print(f"{done.images} images, {done.milliseconds:.1f} ms each: {printable(place)}")
+        for note in done.notes:
+            print(f"note: {printable(note)}")
+        for line in done.failed:
+            print(f"perception: {printable(line)}", file=sys.stderr)
+        failed = failed or bool(done.failed)
     read.say_old(SYNTAX)
-    return 0
+    return 1 if failed else 0
+
+
+def printable(value: object) -> str:
+    """Text for a terminal: bytes of a file name that are not UTF-8 become escapes."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def destinations(images: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
