@@ -133,7 +133,9 @@ def load_scheme(name: str | Path) -> LabelScheme:
             "a list of classes",
             "See docs/add_a_dataset.md.",
         )
-    return LabelScheme(str(content.get("name", path.stem)), tuple(_class(path, r) for r in rows))
+    classes = tuple(_class(path, row) for row in rows)
+    _check_table(path, classes)
+    return LabelScheme(str(content.get("name", path.stem)), classes)
 
 
 def load_map(source: LabelScheme, name: str | Path) -> LabelMap:
@@ -198,6 +200,44 @@ def _class(path: Path, row: Any) -> LabelClass:
             "name, id and color are needed.",
         )
     fields = dict(row)
-    fields["color"] = tuple(fields["color"])
     fields.setdefault("train_id", fields["id"])
+    where = f"{path}: labels, class {fields['name']}"
+    for key in ("id", "train_id", "category_id"):
+        value = fields.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise PerceptionError(f"{where}: {key}", repr(value), "a whole number")
+    color = fields["color"]
+    good = isinstance(color, (list, tuple)) and len(color) == 3
+    if not good or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
+        raise PerceptionError(f"{where}: color", str(color), "[red, green, blue] from 0 to 255")
+    fields["color"] = tuple(color)
+    fields["name"] = str(fields["name"])
     return LabelClass(**fields)
+
+
+def _check_table(path: Path, classes: tuple[LabelClass, ...]) -> None:
+    """Raises a `PerceptionError` for a table in which numbers or names are double or missing."""
+    where = f"{path}: labels"
+    for c in classes:
+        if c.id > 255:
+            raise PerceptionError(f"{where}, class {c.name}: id", str(c.id), "at most 255")
+    stored = [c for c in classes if c.id >= 0]
+    trained = [c for c in classes if c.train_id not in (IGNORE_INDEX, -1)]
+    for kind, rows, key in (
+        ("name", classes, lambda c: c.name),
+        ("id", stored, lambda c: c.id),
+        ("train_id", trained, lambda c: c.train_id),
+    ):
+        first: dict[object, LabelClass] = {}
+        for c in rows:
+            if (other := first.setdefault(key(c), c)) is not c:
+                found = f"{kind} {key(c)} twice: {other.name} and {c.name}"
+                raise PerceptionError(where, found, f"every {kind} once")
+    numbers = sorted(c.train_id for c in trained)
+    if numbers != list(range(len(numbers))):
+        raise PerceptionError(
+            where,
+            f"train ids {', '.join(map(str, numbers))}",
+            f"0 to {len(numbers) - 1} without gaps",
+            "Number the trained classes anew; 255 is for those that are not trained.",
+        )

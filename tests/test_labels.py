@@ -54,3 +54,26 @@ def test_a_map_must_name_every_class(schemes, tmp_path):
 
     with pytest.raises(PerceptionError, match=r"map\.tiny\.bus: found None, expected ignore or"):
         load_map(schemes[0], tmp_path / "gap.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("train_id: 2,", "train_id: 5,", "found train ids 0, 1, 5, expected 0 to 2 without gaps"),
+        ("train_id: 2,", "train_id: 1,", "found train_id 1 twice: car and bus"),
+        ("train_id: 2,", "train_id: 300,", "found train ids 0, 1, 300"),
+        ("train_id: 2,", "train_id: two,", "class bus: train_id: found 'two'"),
+        ("name: bus", "name: car", "found name car twice"),
+        ("id: 28", "id: 26", "found id 26 twice: car and bus"),
+        ("id: 28", "id: 256", "class bus: id: found 256, expected at most 255"),
+        ("[0, 60, 100]", "[0, 60, 300]", r"class bus: color: found \[0, 60, 300\]"),
+        ("[0, 60, 100]", "[0, 60]", r"class bus: color: found \[0, 60\]"),
+        ("[0, 60, 100]", "red", "class bus: color: found red"),
+    ],
+)
+def test_a_table_that_cannot_be_trained_on_is_refused_where_it_is_read(tmp_path, old, new, message):
+    assert old in SCHEME
+    (tmp_path / "tiny.yaml").write_text(SCHEME.replace(old, new))
+
+    with pytest.raises(PerceptionError, match=message):
+        load_scheme(tmp_path / "tiny.yaml")
