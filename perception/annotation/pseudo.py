@@ -30,6 +30,7 @@ class PseudoSettings:
     covered: float = 0.5  # share of a thing in the mask that boxes must cover
     smallest: int = 12  # pixels of a thing in the mask; smaller ones are left alone
     shared: float = 0.3  # share of a box under an ignored class from which it is ignored itself
+    same: float = 0.6  # overlap (IoU) from which both are one object: the higher score decides
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def pseudo_labels(
     found = found[on]
     vague = found.names == IGNORE
     doubtful = vague | (found.score < settings.confident)
-    doubtful |= _share_under(found.xyxy, found.xyxy[vague]) >= settings.shared
+    doubtful |= _unsure(found, vague, settings)
     labels = found[~doubtful]
     missed = [
         box
@@ -131,13 +132,25 @@ def _pixels(box: NDArray[np.float64], pixels: NDArray) -> NDArray:
     return pixels[y1:y2, x1:x2]
 
 
-def _share_under(boxes: NDArray[np.float64], regions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) the largest share of each box that one of the regions covers."""
-    if not len(boxes) or not len(regions):
-        return np.zeros(len(boxes))
-    corner = np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    other = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    common = np.prod(np.clip(other - corner, 0, None), axis=2)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    share: NDArray[np.float64] = (common / np.maximum(area, 1e-9)[:, None]).max(axis=1)
-    return share
+def _unsure(found: Boxes, vague: Mask, settings: PseudoSettings) -> Mask:
+    """(N,) whether a box lies under one of an ignored class (`vague`): a rider on a bicycle.
+
+    Two boxes of one object, a car that might be a truck, are decided by their scores.
+    """
+    if not vague.any():
+        return np.zeros(len(found), bool)
+    boxes, others = found.xyxy[:, None], found.xyxy[None, vague]
+    common = _area(
+        np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
+    )
+    area, other = (_area(b[..., :2], b[..., 2:]) for b in (boxes, others))
+    overlap = common / np.maximum(area + other - common, 1e-9)
+    weaker = found.score[:, None] <= found.score[None, vague]
+    under = common >= settings.shared * np.maximum(area, 1e-9)
+    either: Mask = np.where(overlap >= settings.same, weaker, under)
+    return np.logical_or.reduce(either, axis=1)
+
+
+def _area(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    area: NDArray[np.float64] = np.prod(np.clip(high - low, 0, None), axis=-1)
+    return area

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.files import read_image
-from perception.formats import citypersons
+from perception.formats import citypersons, kitti_object
 from perception.formats.frames import FrameFiles
 from perception.formats.label_image import road_from_classes
 from perception.formats.manifest import Manifest
@@ -98,8 +98,10 @@ def _semantic(
 
 
 def _boxes(files: FrameFiles, size: tuple[int, int]) -> Boxes:
-    """CityPersons' boxes of this frame in pixels of (width, height) `size`."""
+    """CityPersons' boxes in pixels of (width, height) `size`; the text of KITTI as it is."""
     path = files.labels["boxes"]
+    if path.suffix == ".txt":  # one's own, or a teacher's
+        return kitti_object.read_labels(path)
     known = citypersons.read_boxes(path)
     if files.key not in known:
         raise PerceptionError(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from perception.cli import main
 from perception.data.datasets import open_dataset
 from perception.errors import PerceptionError
 from perception.files import packaged, write_image
@@ -14,6 +15,7 @@ from perception.formats.frames import find_frames
 from perception.formats.manifest import load_manifest
 from perception.formats.verify import verify
 from perception.labels import load_scheme
+from tests.inference.detectors import detector, yolox_rows
 from tests.shared import shared
 
 ROAD, CAR, PARKING, BUILDING = (128, 64, 128), (0, 0, 142), (250, 170, 160), (70, 70, 70)
@@ -148,6 +150,26 @@ def test_the_boxes_of_citypersons_come_in_pixels_of_the_frame_with_regions_ignor
     assert dataset.box_names == ("pedestrian", "cyclist")
     assert target.label.tolist()[:2] == [0, 1]
     assert target.ignore.tolist() == [False, False, True, True, True]
+
+
+def test_a_teacher_adds_cars_to_the_people_of_citypersons(folder, tmp_path):
+    rows = [[1, 400, 200, 80, 200, 24000, 400, 200, 80, 100], [5, 1700, 100, 40, 40, 0, 1, 1, 1, 1]]
+    frames_file(folder / "citypersons" / "anno_train.mat", [("aachen_000000_000019", rows)])
+    (folder / "one.txt").write_text("aachen_000000_000019\n")
+    sees = yolox_rows((1, 2, 20, 12, 16, 8, 0, 0.9), (2, 4, 36, 20, 8, 8, 1, 0.9))
+    teacher = detector(tmp_path / "t.onnx", sees, (32, 64), {"names": "['car', 'person']"})
+    out = tmp_path / "out"
+    words = ["--data", "cityscapes_pairs", "--root", str(folder), "--split", "one.txt"]
+    classes = ["--class", "car=car", "--class", "person=pedestrian"]
+
+    assert main(["pseudo-label", str(out), *words, "--teacher", str(teacher), *classes]) == 0
+
+    dataset = open_dataset(out / "dataset.yaml", folder, "one.txt", tasks=["semantic", "boxes"])
+    boxes = dataset.frame(0).boxes
+    assert dataset.box_names == ("pedestrian", "cyclist", "car")
+    assert boxes.names.tolist() == ["pedestrian", "DontCare", "car"]
+    np.testing.assert_allclose(boxes.xyxy[0], [100, 50, 120, 100])
+    np.testing.assert_allclose(boxes.xyxy[2], [96, 64, 224, 128], atol=0.02)
 
 
 def test_a_file_of_boxes_without_the_frame_is_named(folder):

@@ -183,6 +183,16 @@ def test_what_lies_under_an_ignored_class_is_ignored():
     assert made.boxes.names.tolist() == ["DontCare", "DontCare"]
 
 
+def test_of_two_boxes_of_one_object_the_surer_one_decides():
+    car, truck = (0, 0, 20, 10, "car", 0.8), (0, 0, 20, 11, "ignore", 0.6)
+
+    kept = pseudo_labels(boxes_of(car, truck), PseudoSettings()).boxes
+    gone = pseudo_labels(boxes_of(car, (*truck[:5], 0.9)), PseudoSettings()).boxes
+
+    assert kept.names.tolist() == ["car", "DontCare"]
+    assert gone.names.tolist() == ["DontCare", "DontCare"]
+
+
 def test_true_masks_drop_a_box_beside_its_class_and_ignore_what_no_box_covers():
     mask = np.zeros((40, 100), bool)
     mask[10:20, 10:30] = True  # found
