@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from perception.errors import PerceptionError, UsageError
-from perception.evaluation.bootstrap import Difference, compare
+from perception.evaluation.bootstrap import FEWEST, Difference, compare
 from perception.evaluation.outcome_file import StoredOutcome, read_outcome
 
 
@@ -40,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
         draws=args.bootstrap,
         seed=args.seed,
     )
-    _print(first, second, found, args.bootstrap)
     if args.json:
         from perception.files import write_json
 
@@ -54,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
                     "low": d.low,
                     "high": d.high,
                     "p": d.p,
-                    "beyond_noise": d.beyond_noise,
+                    "beyond_noise": None if math.isnan(d.p) else d.beyond_noise,
                 }
                 for name, d in found.items()
             },
         )
+    _print(first, second, found, args.bootstrap)
     return 0
 
 
@@ -86,6 +87,12 @@ def _named(outcome: StoredOutcome) -> str:
     return f"{protocol.name} version {protocol.version} {dict(protocol.parameters)}"
 
 
+def _verdict(difference: Difference) -> str:
+    if math.isnan(difference.p):
+        return "too few images"
+    return "more than noise" if difference.beyond_noise else "within noise"
+
+
 def _print(
     first: StoredOutcome, second: StoredOutcome, found: dict[str, Difference], draws: int
 ) -> None:
@@ -98,9 +105,9 @@ def _print(
             d.first,
             d.second,
             f"{100 * d.value:+.2f}",
-            f"{100 * d.low:+.2f} to {100 * d.high:+.2f}",
+            "–" if math.isnan(d.p) else f"{100 * d.low:+.2f} to {100 * d.high:+.2f}",
             d.p,
-            "more than noise" if d.beyond_noise else "within noise",
+            _verdict(d),
         )
         for name, d in found.items()
     )
@@ -114,4 +121,6 @@ def _print(
         Column("verdict", "number"),
     )
     note = f"{len(first.keys)} images, {draws} paired draws, {first.benchmark.protocol.name}"
+    if len(first.keys) < FEWEST:
+        note += f"; fewer than {FEWEST} images say nothing about noise"
     console().print(rich_table(Table(columns, rows, note=note)))

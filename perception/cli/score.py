@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from perception.cli.options import add_workers, whole_number
+from perception.errors import UsageError
 from perception.evaluation import BENCHMARKS, Outcome, benchmark_class, create, run_benchmark
 from perception.memory import keep_freed_memory
 from perception.progress import progress
@@ -35,17 +38,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, (_, _, summary) in BENCHMARKS.items():
         choices.add_parser(name, help=summary, description=f"Score {summary}.").benchmark = name
 
+    def known(word: str) -> str:
+        """Makes a sub-command of `my_package.my_module:MyBenchmark` when it is asked for."""
+        if re.fullmatch(r"[\w.]+:\w+", word) and word not in (choices.choices or ()):
+            choices.add_parser(word).benchmark = word
+        return word
+
+    choices.type = known
+
 
 def run(args: argparse.Namespace) -> int:
     """Scores, prints the table, and writes what was asked for."""
     keep_freed_memory()
     outcome = _score(args)
+    _refuse_inputs(args, outcome)
     intervals: Mapping[str, Any] = {}
     if args.bootstrap:
         from perception.evaluation.bootstrap import intervals_of
 
         intervals = intervals_of(outcome, draws=args.bootstrap, seed=args.seed)
-    print_outcome(outcome, intervals)
     if args.json:
         from perception.evaluation.outcome_file import write_outcome
 
@@ -54,7 +65,31 @@ def run(args: argparse.Namespace) -> int:
         from perception.evaluation.page import write_page
 
         write_page(args.html, outcome, intervals, worst=args.worst)
+    print_outcome(outcome, intervals)
+    if args.bootstrap and not intervals:
+        from perception.evaluation.bootstrap import TOO_FEW
+
+        print(f"note: {TOO_FEW}", file=sys.stderr)
     return 0
+
+
+def _refuse_inputs(args: argparse.Namespace, outcome: Outcome) -> None:
+    """Raises a `UsageError` for an output that would replace a label or a prediction."""
+    read = {args.gt, args.pred}
+    for job in outcome.jobs:
+        read |= {value for value in vars(job).values() if isinstance(value, Path)}
+    real = {os.path.realpath(path) for path in read}
+    folders = [os.path.realpath(path) for path in (args.gt, args.pred) if path.is_dir()]
+    for option in ("json", "html"):
+        path = getattr(args, option)
+        if path is None or not path.exists():
+            continue
+        here = os.path.realpath(path)
+        held = any(Path(here).is_relative_to(folder) for folder in folders)
+        if here in real or (held and path.suffix.lower() != f".{option}"):
+            raise UsageError(
+                f"--{option} {path}", "a file of the labels or predictions", "another file"
+            )
 
 
 def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
@@ -64,7 +99,9 @@ def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
 
     shown, protocol = console(), outcome.benchmark.protocol
     shown.print(
-        f"{protocol.name} version {protocol.version}, {len(outcome.jobs)} images", style="bold"
+        f"{protocol.name} version {protocol.version}, {len(outcome.jobs)} images",
+        style="bold",
+        markup=False,
     )
     for table in outcome.result.tables:
         shown.print(rich_table(table))
@@ -76,7 +113,7 @@ def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
         columns = (Column("", "text"), Column("score"), Column("from"), Column("to"))
         shown.print(rich_table(Table(columns, rows, "95 % of resampled sets of images")))
     if outcome.inventory:
-        shown.print(outcome.inventory)
+        shown.print(outcome.inventory, markup=False)
     for note in outcome.result.notes:
         print(f"note: {note}", file=sys.stderr)
 

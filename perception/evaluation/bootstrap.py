@@ -8,8 +8,10 @@ the Bootstrap, 1993, chapter 13 (percentile intervals).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ from perception.evaluation.run import Outcome
 
 Headline = Callable[[NDArray[np.int64]], Mapping[str, float]]
 LEVEL = 0.95
+FEWEST = 10  # images; of fewer, the draws say nothing about another set
+TOO_FEW = f"too few images for an interval: {FEWEST} or more are needed"
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,13 @@ class Difference:
 
 
 def intervals_of(outcome: Outcome, *, draws: int, seed: int) -> dict[str, tuple[float, float]]:
-    """(low, high) of every headline number that is defined."""
+    """(low, high) of every headline number that is defined; nothing below `FEWEST` images."""
+    if len(outcome.records) < FEWEST:
+        return {}
     headline = outcome.benchmark.resampler(outcome.records)
     drawn = _scores(headline, len(outcome.records), draws, seed)
     return {
-        name: _interval(drawn[name])
+        name: _interval(drawn[name], len(outcome.records))
         for name, value in outcome.result.headline.items()
         if np.isfinite(value) and np.isfinite(drawn[name]).any()
     }
@@ -61,8 +67,16 @@ def compare(
     seed: int,
 ) -> dict[str, Difference]:
     """The differences of two models' headline numbers; each side is (numbers, resampler), with
-    the records of both in one order of images.
+    the records of both in one order of images. Below `FEWEST` images interval and p
+    are NaN.
     """
+    if images < FEWEST:
+        undrawn = (math.nan, math.nan, math.nan)
+        return {
+            name: Difference(value, second[0][name], *undrawn)
+            for name, value in first[0].items()
+            if np.isfinite(value) and np.isfinite(second[0].get(name, np.nan))
+        }
     a, b = (_scores(resampler, images, draws, seed) for _, resampler in (first, second))
     found = {}
     for name, value in first[0].items():
@@ -70,7 +84,7 @@ def compare(
         if not (np.isfinite(value) and np.isfinite(other)):
             continue
         difference = b[name] - a[name]
-        low, high = _interval(difference)
+        low, high = _interval(difference, images)
         found[name] = Difference(value, other, low, high, _two_sided(difference))
     return found
 
@@ -93,9 +107,27 @@ def _scores(
     return {name: np.array([one.get(name, np.nan) for one in drawn]) for name in names}
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def _interval(values: NDArray[np.float64], images: int) -> tuple[float, float]:
+    tail = tail_of(images)
+    low, high = np.nanquantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def tail_of(images: int) -> float:
+    """Share of the draws left out on either side: less than 2.5 % where images are few, as draws
+    from few images spread too little. Source: Hesterberg, What Teachers Should Know About the
+    Bootstrap, The American Statistician 69 (2015), expanded percentile interval.
+    """
+    normal, free = NormalDist(), images - 1
+    z = normal.inv_cdf((1 + LEVEL) / 2)
+    # Student's t of `free` degrees of freedom (Abramowitz and Stegun 26.7.5)
+    t = (
+        z
+        + (z**3 + z) / (4 * free)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
+    )
+    return normal.cdf(-t * math.sqrt(images / free))
 
 
 def _two_sided(differences: NDArray[np.float64]) -> float:

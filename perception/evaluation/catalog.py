@@ -7,6 +7,7 @@ Nothing here loads torch.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -65,7 +66,9 @@ BENCHMARKS = {
 
 
 def benchmark_class(name: str) -> type[Benchmark[Any, Any]]:
-    """The class of a protocol name."""
+    """The class of a protocol name, or of `my_package.my_module:MyBenchmark`."""
+    if ":" in name:
+        return _own_class(name)
     if name not in BENCHMARKS:
         raise UsageError(
             f"benchmark {name}",
@@ -75,6 +78,22 @@ def benchmark_class(name: str) -> type[Benchmark[Any, Any]]:
         )
     module, kind, _ = BENCHMARKS[name]
     return getattr(importlib.import_module(f"perception.evaluation.{module}"), kind)
+
+
+def _own_class(name: str) -> type[Benchmark[Any, Any]]:
+    module, _, kind = name.partition(":")
+    sys.path.append("")  # a module of the working directory
+    try:
+        found = getattr(importlib.import_module(module), kind, None)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"benchmark {name}", str(error), "a module that can be imported") from None
+    finally:
+        sys.path.remove("")
+    if not (isinstance(found, type) and issubclass(found, Benchmark)):
+        raise UsageError(
+            f"benchmark {name}", f"no benchmark {kind} in {module}", "a class that is a Benchmark"
+        )
+    return found
 
 
 def create(name: str, options: Mapping[str, Any]) -> Benchmark[Any, Any]:

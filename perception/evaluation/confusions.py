@@ -12,14 +12,20 @@ from perception.labels import LabelScheme
 from perception.report.parts import Cell, Column, Matrix, Panel, Section, Table
 
 
-def class_table(title: str, columns: Mapping[str, Mapping[str, float]]) -> Table:
-    """One row per class that has any number; `columns` are numbers by class name."""
+def class_table(
+    title: str, columns: Mapping[str, Mapping[str, float]], means: Mapping[str, float] | None = None
+) -> Table:
+    """One row per class that has any number, and their means; `columns` are numbers by class name
+    and `means` by column.
+    """
     names = dict.fromkeys(name for values in columns.values() for name in values)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (name, *(values.get(name, math.nan) for values in columns.values()))
         for name in names
         if any(not math.isnan(values.get(name, math.nan)) for values in columns.values())
     )
+    if means is not None:
+        rows += (("mean", *(means[name] for name in columns)),)
     return Table((Column("class", "text"), *(Column(name) for name in columns)), rows, title)
 
 

@@ -35,6 +35,23 @@ def needed(path: Path, *, for_: str, do: str) -> Path:
     return path
 
 
+def inside(folder: Path, base: Path, name: str, where: str) -> Path:
+    """The file `base/name` of a name that stands in a submitted file; it lies below `folder`.
+
+    Raises:
+        PerceptionError: an absolute path, or one that leaves the folder, by `..` or by a link.
+    """
+    path = Path(os.path.normpath(base / name))
+    try:
+        real = Path(os.path.realpath(path))
+        stays = not Path(name).is_absolute() and real.is_relative_to(os.path.realpath(folder))
+    except ValueError:  # a null in the name
+        stays = False
+    if not stays or not path.is_relative_to(os.path.normpath(folder)):
+        raise PerceptionError(where, f"the file {name!r}", f"a file that lies below {folder}")
+    return path
+
+
 def one_per_frame(
     frames: Iterable[str], paths: Iterable[Path], *, folder: Path, kind: str
 ) -> dict[str, Path]:

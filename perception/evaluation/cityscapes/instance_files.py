@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -24,7 +23,7 @@ from perception.evaluation.cityscapes.frames import (
 )
 from perception.evaluation.cityscapes.instance import Matches
 from perception.evaluation.cityscapes.protocol import OVERLAPS, scored_instances
-from perception.evaluation.folders import files_below, one_per_frame
+from perception.evaluation.folders import files_below, inside, one_per_frame
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming, read_grey, read_instances
 from perception.files import read_text
@@ -194,14 +193,7 @@ def read_masks(job: InstanceJob, scheme: LabelScheme, size: tuple[int, ...]) -> 
                 "path label confidence, single blanks between",
                 "Correct that line.",
             )
-        path = Path(os.path.normpath(job.predicted.parent / words[0]))
-        if not path.is_relative_to(os.path.normpath(job.folder)):
-            raise PerceptionError(
-                where,
-                f"the mask {words[0]}",
-                f"a mask below {job.folder}",
-                "Masks must lie in the prediction folder.",
-            )
+        path = inside(job.folder, job.predicted.parent, words[0], where)
         label, score = (_number(where, word) for word in words[1:])
         if int(label) not in known:
             raise PerceptionError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from perception.errors import PerceptionError
 from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.cityscapes import PANOPTIC, Category, PanopticEvaluator, Segment
+from perception.evaluation.folders import inside
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming
 from perception.files import read_json, read_raster
@@ -78,8 +79,8 @@ class CityscapesPanoptic(Benchmark[PanopticJob, PanopticEvaluator]):
             jobs.append(
                 PanopticJob(
                     image,
-                    folders[0] / labels.file_name(annotation),
-                    folders[1] / found.file_name(other),
+                    labels.image(folders[0], annotation),
+                    found.image(folders[1], other),
                     labels.segments(annotation, areas=True),
                     found.segments(other, areas=False),
                     categories,
@@ -230,22 +231,29 @@ class _Json:
             )
         return tuple(
             Category(
-                int(self._get(row, "id", "category")),
+                self._whole(row, "id", "category"),
                 str(self._get(row, "name", "category")),
                 bool(self._get(row, "isthing", "category")),
             )
             for row in rows
         )
 
-    def file_name(self, annotation: Mapping[str, Any]) -> str:
-        """The PNG of an annotation."""
-        return str(self._get(annotation, "file_name", f"image {annotation['image_id']}"))
+    def image(self, folder: Path, annotation: Mapping[str, Any]) -> Path:
+        """The PNG of an annotation; it lies below `folder`."""
+        where = f"image {annotation['image_id']}"
+        name = str(self._get(annotation, "file_name", where))
+        return inside(folder, folder, name, f"{self.path}: {where}, file_name")
 
     def segments(self, annotation: Mapping[str, Any], *, areas: bool) -> tuple[Segment, ...]:
         """The listed segments; `areas`: labels carry area and iscrowd."""
         image = f"image {annotation['image_id']}"
         segments: dict[int, Segment] = {}
-        for row in self._get(annotation, "segments_info", image):
+        rows = self._get(annotation, "segments_info", image)
+        if not isinstance(rows, list):
+            raise PerceptionError(
+                f"{self.path}: {image}, segments_info", type(rows).__name__, "a list"
+            )
+        for row in rows:
             i = self._whole(row, "id", image)
             inside = f"{image}, segment {i}"
             if i in segments:
@@ -262,10 +270,14 @@ class _Json:
 
     def _whole(self, row: Any, key: str, inside: str) -> int:
         value = self._get(row, key, inside)
-        if not isinstance(value, (int, float)) or value != int(value):
-            raise PerceptionError(
-                f"{self.path}: {inside}, {key}", str(value), "a whole number", "Correct it."
-            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not abs(value) < 2**53
+            or value != int(value)
+        ):
+            found = str(value)[:80]
+            raise PerceptionError(f"{self.path}: {inside}, {key}", found, "a whole number")
         return int(value)
 
     def _get(self, row: Any, key: str, inside: str) -> Any:

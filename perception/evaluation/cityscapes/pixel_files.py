@@ -154,7 +154,11 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
             classes["iIoU"] = scores.class_iiou
             categories["iIoU"] = scores.category_iiou
         section = confusion_section(total.table, tuple(names[i] for i in range(CLASSES)), kept)
-        tables = (class_table("Classes", classes), class_table("Categories", categories))
+        means = self._means(total)
+        tables = (
+            class_table("Classes", classes, {key: means[f"class {key}"] for key in classes}),
+            class_table("Categories", categories, {k: means[f"category {k}"] for k in categories}),
+        )
         return Result(self._means(total), values, tables, (section,))
 
     def _refuse_train_ids(self, table: NDArray[np.int64]) -> None:

@@ -179,7 +179,7 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
         return Result(
             headline,
             values,
-            (class_table("", {"IoU": iou}),),
+            (class_table("", {"IoU": iou}, {"IoU": headline["mean IoU"]}),),
             (confusion_section(total.table, (*names, "not scored"), kept),),
         )
 
