@@ -70,6 +70,28 @@ def read_confidence(path: Path) -> NDArray[np.uint8]:
     return (stored >> 8).astype(np.uint8) if stored.dtype == np.uint16 else stored
 
 
+def read_map(path: Path) -> NDArray[np.floating]:
+    """(H, W) float32 or float64 of a .npy file."""
+    if not path.is_file():
+        read_bytes(path)  # says why
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError, SyntaxError) as error:
+        raise PerceptionError(
+            path, f"no readable array ({error})", "a .npy file", "Store it again by numpy.save."
+        ) from error
+    if (
+        not isinstance(stored, np.ndarray)
+        or stored.ndim != 2
+        or stored.dtype.str[1:] not in ("f4", "f8")
+    ):
+        found = f"{stored.dtype} {stored.shape}" if isinstance(stored, np.ndarray) else "an archive"
+        raise PerceptionError(
+            path, found, "(H, W) float32 or float64", "Store the road probability alone."
+        )
+    return np.array(stored)
+
+
 def check_size(path: Path, shape: tuple[int, ...], expected: tuple[int, ...], of: str) -> None:
     """Raises a `PerceptionError` that says both sizes when the shapes differ."""
     if tuple(shape) != tuple(expected):

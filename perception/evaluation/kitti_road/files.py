@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.folders import files_in, needed
-from perception.evaluation.kitti_road import BEV, PERSPECTIVE, RoadCounts, RoadEvaluator
+from perception.evaluation.kitti_road import BEV, PERSPECTIVE, RoadCounts, RoadEvaluator, quantize
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, cells_of, road_to_image, to_bev
 from perception.evaluation.kitti_road.protocol import CATEGORIES, URBAN
 from perception.evaluation.kitti_road.result import road_result, road_values
 from perception.evaluation.protocol import Protocol
-from perception.evaluation.rasters import check_size, read_confidence
+from perception.evaluation.rasters import check_size, naming, read_confidence, read_map
 from perception.files import decode, read_image
 from perception.formats.kitti_calib import read_calibration
 from perception.report.parts import Panel
@@ -131,11 +131,14 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
 
     def _job(self, category: str, target: Path, predicted: Path) -> RoadJob:
         key = target.stem
-        file = needed(
-            predicted / self.pred_name.format(key=key, image=_image_key(key)),
-            for_=f"the label {target.name}",
-            do="Predict this frame too, or name it so.",
-        )
+        file = predicted / self.pred_name.format(key=key, image=_image_key(key))
+        if file.suffix == ".png" and not file.exists() and file.with_suffix(".npy").exists():
+            file = file.with_suffix(".npy")
+        named = (predicted / f"{_image_key(key)}{end}" for end in (".png", ".npy"))
+        do = "Predict this frame too, or name it so."
+        if any(path.exists() for path in named):
+            do = "Named like the images? Add --pred-name '{image}.png'."
+        needed(file, for_=f"the label {target.name}", do=do)
         folder = Path(self.calib) if self.calib else target.parent.parent / "calib"
         return RoadJob(
             key, category, target, file, find_calibration(folder, key) if self.bev else None
@@ -144,7 +147,7 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
     def score_one(self, job: RoadJob) -> RoadEvaluator:
         """Counts of one image."""
         road, valid = read_road_label(job.target)
-        confidence = read_confidence(job.predicted)
+        confidence = read_map_or_confidence(job.predicted)
         from_above = self.pred_space == "bev"
         expected = (ROWS, COLUMNS) if from_above else road.shape
         of = "a view from above" if from_above else f"the label {job.target.name}"
@@ -223,7 +226,7 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
     def panels(self, job: RoadJob) -> tuple[Panel, ...]:
         """Label, confidence, and where they differ at confidence 0.5; in the protocol's space."""
         road, valid = read_road_label(job.target)
-        confidence, photo = read_confidence(job.predicted), _photo(job)
+        confidence, photo = read_map_or_confidence(job.predicted), _photo(job)
         if job.calibration is not None:
             homography = read_homography(job.calibration)
             road, valid = to_bev(road, homography), to_bev(valid, homography)
@@ -250,6 +253,14 @@ def read_road_label(path: Path) -> tuple[Bools, Bools]:
         )
     blue, red = (cv2.extractChannel(label, i) for i in (0, 2))
     return blue != 0, red != 0
+
+
+def read_map_or_confidence(path: Path) -> NDArray[np.uint8]:
+    """(H, W) confidence of an image, or of probabilities in a .npy file."""
+    if path.suffix.lower() != ".npy":
+        return read_confidence(path)
+    with naming(path, "probabilities", "Store the softmax of the road class."):
+        return quantize(read_map(path))
 
 
 def find_calibration(folder: Path, key: str) -> Path:

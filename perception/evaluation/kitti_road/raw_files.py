@@ -26,8 +26,8 @@ from perception.evaluation.kitti_road.raw import (
 )
 from perception.evaluation.kitti_road.result import road_curves, road_table, road_values
 from perception.evaluation.protocol import Protocol
-from perception.evaluation.rasters import check_size, naming
-from perception.files import read_bytes, read_raster
+from perception.evaluation.rasters import check_size, naming, read_map
+from perception.files import read_raster
 from perception.report.parts import Panel
 
 
@@ -163,25 +163,3 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
     def panels(self, job: RawJob) -> tuple[Panel, ...]:
         """Confidence, and where it differs from the label at 0.5."""
         return road_panels(*self._label(job), quantize(read_map(job.predicted)), None)
-
-
-def read_map(path: Path) -> NDArray[np.floating]:
-    """(H, W) float32 or float64 of a .npy file."""
-    if not path.is_file():
-        read_bytes(path)  # says why
-    try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError, SyntaxError) as error:
-        raise PerceptionError(
-            path, f"no readable array ({error})", "a .npy file", "Store it again by numpy.save."
-        ) from error
-    if (
-        not isinstance(stored, np.ndarray)
-        or stored.ndim != 2
-        or stored.dtype.str[1:] not in ("f4", "f8")
-    ):
-        found = f"{stored.dtype} {stored.shape}" if isinstance(stored, np.ndarray) else "an archive"
-        raise PerceptionError(
-            path, found, "(H, W) float32 or float64", "Store the road probability alone."
-        )
-    return np.array(stored)

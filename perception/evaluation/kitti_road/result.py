@@ -108,7 +108,12 @@ def _lowest(scores: Iterable[RoadScores]) -> float:
 
 
 def _suspicions(counts: Mapping[str, RoadCounts]) -> list[str]:
-    return [
+    swapped = [
+        f"{name}: no label has a pixel that is evaluated and not road; are red and blue swapped?"
+        for name, one in counts.items()
+        if not one.histogram[0].any()
+    ]
+    return swapped + [
         f"{name}: all confidences are 0 or 1; are these 0/1 masks instead of 0/255?"
         for name, one in counts.items()
         if not one.histogram[:, 2:].any() and one.histogram[:, 1].any()

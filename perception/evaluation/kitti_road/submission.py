@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.evaluation.folders import files_in
-from perception.evaluation.kitti_road import quantize
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, to_bev
-from perception.evaluation.kitti_road.files import find_calibration, read_homography
+from perception.evaluation.kitti_road.files import (
+    find_calibration,
+    read_homography,
+    read_map_or_confidence,
+)
 from perception.evaluation.kitti_road.protocol import SUBMISSION_FRAMES
-from perception.evaluation.kitti_road.raw_files import read_map
-from perception.evaluation.rasters import naming, read_confidence
 from perception.files import atomic_open
 
 ROADS = ("um_road", "umm_road", "uu_road")  # asked for; um_lane is a ranking of its own
@@ -65,7 +66,9 @@ def write_submission(
     with atomic_open(out) as file, zipfile.ZipFile(file, "w") as archive:
         for done, (name, path) in enumerate(sources.items()):
             advance(done, len(sources))
-            view = to_bev(_confidence(path), read_homography(find_calibration(calibration, name)))
+            view = to_bev(
+                read_map_or_confidence(path), read_homography(find_calibration(calibration, name))
+            )
             archive.writestr(zipfile.ZipInfo(f"{name}.png", _DATE), _png(view))
     advance(len(sources), len(sources))
     return check_submission(out)
@@ -171,13 +174,6 @@ def _check_map(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[str, bo
     if image is None or b"IEND\xaeB`\x82" not in data[-64:]:
         return "a damaged PNG", False
     return "", bool(image.min() == image.max())
-
-
-def _confidence(path: Path) -> NDArray[np.uint8]:
-    if path.suffix == ".png":
-        return read_confidence(path)
-    with naming(path, "probabilities", "Store the softmax of the road class."):
-        return quantize(read_map(path))
 
 
 def _png(view: NDArray[np.uint8]) -> bytes:

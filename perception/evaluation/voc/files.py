@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +103,8 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
         self, predicted: Path, numbers: Mapping[str, int]
     ) -> tuple[Detections, NDArray[np.int64]]:
         """All detections, and the number of each one's image."""
-        names = self.classes or [name[:-4] for name in files_in(predicted, ".txt")]
+        files = class_files(predicted)
+        names = self.classes or list(files)
         if not names:
             raise PerceptionError(
                 predicted,
@@ -110,7 +112,9 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
                 "<class>.txt for every class",
                 "Write the detections of each class into one file.",
             )
-        parts = [read_detections(predicted / f"{name}.txt", numbers) for name in names]
+        parts = [
+            read_detections(files.get(name, predicted / f"{name}.txt"), numbers) for name in names
+        ]
         return Detections(
             tuple(name for name, part in zip(names, parts, strict=True) for _ in part.images),
             np.concatenate([part.score for part in parts]),
@@ -230,6 +234,24 @@ class CocoStyle(Voc):
         order = np.arange(len(score))
         image = np.array([numbers[image] for image in found.images], np.int64)
         return Detections(found.names, score, corners, order), image
+
+
+def class_files(folder: Path) -> dict[str, Path]:
+    """The detections of each class: `car.txt`, or the kit's name `comp4_det_val_car.txt`.
+
+    Raises:
+        PerceptionError: two files of one class.
+    """
+    files: dict[str, Path] = {}
+    for name in files_in(folder, ".txt"):
+        official = re.fullmatch(r"comp\d+_det_.+_([^_]+)\.txt", name)
+        kind = official[1] if official else name[:-4]
+        if kind in files:
+            raise PerceptionError(
+                folder / name, f"a second file of {kind}", f"only {files[kind].name}"
+            )
+        files[kind] = folder / name
+    return files
 
 
 def _common_arguments(parser: argparse._ActionsContainer) -> None:
