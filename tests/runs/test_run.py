@@ -1,6 +1,8 @@
 """The whole path of a user on a few tiny streets: train, evaluate, predict, load."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import perception
 from perception.cli import main
 from perception.files import read_image
 from perception.formats.kitti_object import read_labels
+
+ROOT = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +99,18 @@ def test_the_old_words_work_and_say_so_once(run, tmp_path, capsys):
 
     line = "perception: run= images= is deprecated; use: perception predict RUN IMAGES..."
     assert capsys.readouterr().err.count(line) == 1
+
+
+def test_the_api_page_is_up_to_date_and_its_examples_run(run):
+    streets, folder = run
+    spec = importlib.util.spec_from_file_location("make_api_page", ROOT / "make_api_page.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    image = next((streets / "kitti_object" / "training" / "image_2").iterdir())
+
+    assert made.PAGE.read_text() == made.page(), "run python scripts/make_api_page.py"
+    for _, _, example in made.PARTS:
+        exec(example, {"run": folder, "image": image})
 
 
 def test_three_lines_of_python_predict(run):
