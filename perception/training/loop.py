@@ -151,6 +151,7 @@ def one_step(
         run.ema.update(run.inner.model, run.step)
     if isinstance(run.schedule, Plateau):
         run.schedule.observe(values["loss"])
+    values |= run.inner.balance.report()
     return {"loss": values.pop("loss"), **values, "lr": run.optimizer.param_groups[0]["lr"]}
 
 

@@ -23,7 +23,7 @@ from perception.experiments.config import (
 from perception.experiments.initialize import initialize
 from perception.files import write_text
 from perception.models.multitask import in_layout
-from perception.training.balance import Balance
+from perception.training.balance import Balance, takes_tasks
 from perception.training.ema import EMA
 from perception.training.folder import Claim, claim_new, lock
 from perception.training.logs import SilentLogger
@@ -168,9 +168,8 @@ def _fabric(trainer: DictConfig) -> Fabric:
 def _balance(config: DictConfig, tasks: Sequence[str]) -> Balance:
     """The configured balance; one with a weight per task is told the tasks."""
     settings: Any = OmegaConf.to_container(config.balance, resolve=True)
-    if settings["_target_"].endswith(".Uncertainty"):
-        settings["tasks"] = list(tasks)
-    return create(settings, "balance")
+    extra = {"tasks": list(tasks)} if takes_tasks(str(settings["_target_"])) else {}
+    return create(settings, "balance", **extra)
 
 
 def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:

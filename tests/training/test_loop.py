@@ -146,3 +146,30 @@ def test_the_log_of_a_crash_loses_only_the_cut_row(tmp_path):
         {"step": 2, "loss": 0.4},
         {"step": 3, "loss": 0.0},
     ]
+
+
+@pytest.mark.parametrize(
+    "balance",
+    [
+        ("balance.warmup=2", "balance.window=2"),
+        ("balance=dwa", "balance.window=1"),
+        ("balance=famo",),
+        ("balance=gradnorm",),
+        ("balance=pcgrad",),
+    ],
+    ids=["equal", "dwa", "famo", "gradnorm", "pcgrad"],
+)
+def test_a_resumed_run_ends_bit_equal_with_every_balance(tiny, balance):
+    whole = train(tiny(*balance, run="whole"))
+    run = start(tiny(*balance, run="parts"))
+    stream = run.experiment.streams(run.fabric)[0].iterate(0)
+    for _ in range(3):
+        one_step(run, [[next(stream)]])
+        run.step += 1
+    save(run)
+
+    parts = train(resume_config(run.folder))
+
+    assert_equal_weights(weights(whole), weights(parts))
+    last = read_log(whole / "train.csv")[-1]
+    assert any(name.startswith(("weight/", "gradient/", "share/")) for name in last)
