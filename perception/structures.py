@@ -1,8 +1,10 @@
 """What flows through the project: frames with their labels, predictions, calibration.
 
-All frozen, all numpy, no torch. Coordinates as in docs/coordinates.md: continuous, x right,
-y down, pixel (row i, column j) covers [j, j+1) x [i, i+1); a box is (x1, y1, x2, y2) with width
-x2 - x1. A missing label is None, an empty one is empty: they mean different things.
+Labels and results are mappings from task names to values that know their kind
+(`perception.tasks`); `.road`, `.boxes` and `.semantic` name the usual ones. All frozen, all numpy,
+no torch. Coordinates as in docs/coordinates.md: continuous, x right, y down, pixel (row i,
+column j) covers [j, j+1) x [i, i+1); a box is (x1, y1, x2, y2) with width x2 - x1. A missing label
+is None, an empty one is empty: they mean different things.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from perception.errors import PerceptionError
 from perception.files import image_size, read_image
 from perception.labels import LabelScheme
+from perception.tasks import Kind
 
 Float = NDArray[np.float64]
 
@@ -67,12 +70,36 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class MaskLabel:
+    """Where something is (road, lane, what can be driven on); all (H, W) bool."""
+
+    mask: NDArray[np.bool_]
+    valid: NDArray[np.bool_]  # False: unsure, not trained, not scored
+    kind: ClassVar[Kind] = Kind.MASK
+
+
+@dataclass(frozen=True)
 class RoadLabel:
     """Where the road is; all (H, W) bool."""
 
     road: NDArray[np.bool_]
     valid: NDArray[np.bool_]  # False: unsure, not trained, not scored
     lane: NDArray[np.bool_] | None = None  # the ego lane
+    kind: ClassVar[Kind] = Kind.MASK
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The road: what every label of its kind calls `mask`."""
+        return self.road
+
+
+@dataclass(frozen=True)
+class ValuesLabel:
+    """A number for every pixel, e.g. its depth."""
+
+    values: NDArray[np.float32]  # (H, W), NaN where unknown
+    unit: str = ""
+    kind: ClassVar[Kind] = Kind.VALUES
 
 
 @dataclass(frozen=True)
@@ -81,6 +108,7 @@ class SemanticLabel:
 
     ids: NDArray[np.uint8]  # (H, W) *ids* (not train ids) of `scheme`
     scheme: LabelScheme
+    kind: ClassVar[Kind] = Kind.CLASSES
 
     @property
     def train_ids(self) -> NDArray[np.uint8]:
@@ -105,6 +133,7 @@ class Boxes:
     location: Float  # (N, 3) x, y, z of the bottom centre, camera frame, metres
     rotation_y: Float  # (N,) radians
     ignore: NDArray[np.bool_]  # (N,) regions that are neither right nor wrong (DontCare)
+    kind: ClassVar[Kind] = Kind.BOXES
 
     @classmethod
     def of(
@@ -179,29 +208,170 @@ class Shape:
     extra: Mapping[str, Any] = field(default_factory=dict)  # keys we do not know, kept
 
 
-@dataclass(frozen=True)
+Label = RoadLabel | MaskLabel | SemanticLabel | ValuesLabel | Boxes
+
+
+@dataclass(frozen=True, init=False)
 class Frame:
-    """One image and whatever is known about it."""
+    """One image and whatever is known about it.
+
+    Labels are given by task name: `Frame(key, image, road=..., depth=...)`, or as one mapping
+    `labels`. `None` is no label.
+    """
 
     key: str  # unique in its dataset, e.g. "um_000005"
     image: Image
-    calibration: Calibration | None = None
-    road: RoadLabel | None = None
-    boxes: Boxes | None = None
-    semantic: SemanticLabel | None = None
-    instances: NDArray[np.int32] | None = None  # (H, W) Cityscapes: id * 1000 + n, or id
-    shapes: tuple[Shape, ...] | None = None
-    flags: Mapping[str, bool] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None
+    labels: Mapping[str, Label]  # by task
+    instances: NDArray[np.int32] | None  # (H, W) Cityscapes: id * 1000 + n, or id
+    shapes: tuple[Shape, ...] | None
+    flags: Mapping[str, bool]
+    extra: Mapping[str, Any]
+
+    def __init__(
+        self,
+        key: str,
+        image: Image,
+        calibration: Calibration | None = None,
+        *,
+        labels: Mapping[str, Label] | None = None,
+        instances: NDArray[np.int32] | None = None,
+        shapes: tuple[Shape, ...] | None = None,
+        flags: Mapping[str, bool] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        **named: Label | None,
+    ) -> None:
+        _fill(
+            self,
+            key=key,
+            image=image,
+            calibration=calibration,
+            labels=by_task(labels, named),
+            instances=instances,
+            shapes=shapes,
+            flags=flags or {},
+            extra=extra or {},
+        )
+
+    @property
+    def road(self) -> RoadLabel | None:
+        """The label of the task road."""
+        return _of(self.labels, "road", RoadLabel)
+
+    @property
+    def boxes(self) -> Boxes | None:
+        """The label of the task boxes."""
+        return _of(self.labels, "boxes", Boxes)
+
+    @property
+    def semantic(self) -> SemanticLabel | None:
+        """The label of the task semantic."""
+        return _of(self.labels, "semantic", SemanticLabel)
 
 
 @dataclass(frozen=True)
+class MaskResult:
+    """The probability of a mask."""
+
+    probability: NDArray[np.float32]  # (H, W)
+    kind: ClassVar[Kind] = Kind.MASK
+
+
+@dataclass(frozen=True)
+class ClassesResult:
+    """The most probable class of every pixel."""
+
+    label: SemanticLabel
+    score: NDArray[np.float32] | None = None  # (H, W) probability of that class
+    kind: ClassVar[Kind] = Kind.CLASSES
+
+
+@dataclass(frozen=True)
+class ValuesResult:
+    """A number for every pixel."""
+
+    values: NDArray[np.float32]  # (H, W)
+    unit: str = ""
+    kind: ClassVar[Kind] = Kind.VALUES
+
+
+Result = MaskResult | ClassesResult | ValuesResult | Boxes
+
+
+@dataclass(frozen=True, init=False)
 class Prediction:
-    """What a model says about one image, in its original pixels."""
+    """What a model says about one image, in its original pixels.
+
+    Results are given by task name, or as one mapping `results`; the usual ones also bare:
+    `road` as (H, W) probabilities, `semantic` as a `SemanticLabel` with `semantic_score`.
+    """
 
     key: str
     size: tuple[int, int]  # (height, width)
-    road: NDArray[np.float32] | None = None  # (H, W) probability of road
-    boxes: Boxes | None = None  # with scores
-    semantic: SemanticLabel | None = None
-    semantic_score: NDArray[np.float32] | None = None  # (H, W) probability of the chosen class
+    results: Mapping[str, Result]  # by task; boxes have scores
+
+    def __init__(
+        self,
+        key: str,
+        size: tuple[int, int],
+        *,
+        results: Mapping[str, Result] | None = None,
+        semantic_score: NDArray[np.float32] | None = None,
+        **named: Result | SemanticLabel | NDArray[np.float32] | None,
+    ) -> None:
+        given = {
+            task: ClassesResult(value, semantic_score)
+            if isinstance(value, SemanticLabel)
+            else MaskResult(value)
+            if isinstance(value, np.ndarray)
+            else value
+            for task, value in named.items()
+        }
+        _fill(self, key=key, size=size, results=by_task(results, given))
+
+    @property
+    def road(self) -> NDArray[np.float32] | None:
+        """(H, W) probability of road."""
+        result = _of(self.results, "road", MaskResult)
+        return None if result is None else result.probability
+
+    @property
+    def boxes(self) -> Boxes | None:
+        """The boxes, with scores."""
+        return _of(self.results, "boxes", Boxes)
+
+    @property
+    def semantic(self) -> SemanticLabel | None:
+        """The class of every pixel."""
+        result = _of(self.results, "semantic", ClassesResult)
+        return None if result is None else result.label
+
+    @property
+    def semantic_score(self) -> NDArray[np.float32] | None:
+        """(H, W) probability of the chosen class."""
+        result = _of(self.results, "semantic", ClassesResult)
+        return None if result is None else result.score
+
+
+# ---------------------------------------------------------------------------- helpers
+
+V = TypeVar("V")
+
+
+def by_task(mapping: Mapping[str, V] | None, named: Mapping[str, V | None]) -> dict[str, V]:
+    """One mapping of what was given as a mapping and by name; a name wins, None takes away."""
+    merged: dict[str, V | None] = {**(mapping or {}), **named}
+    return {task: value for task, value in merged.items() if value is not None}
+
+
+def _of(values: Mapping[str, Any], task: str, kind: type[V]) -> V | None:
+    """The value of a task, None without one."""
+    value = values.get(task)
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{task} is a {type(value).__name__}, no {kind.__name__}")
+    return value
+
+
+def _fill(frozen: object, **fields: object) -> None:
+    for name, value in fields.items():
+        object.__setattr__(frozen, name, value)

@@ -1,6 +1,6 @@
 import pytest
 
-from perception.data.build import build_augment, build_sets, declared_labels
+from perception.data.build import build_augment, build_sets, declared
 from perception.errors import PerceptionError
 from perception.formats.manifest import load_manifest
 from perception.lists import texts, values
@@ -71,4 +71,4 @@ def test_one_pattern_selects_what_it_says_and_one_task_is_that_task(streets):
 
     assert {f.key.split("_")[0] for f in made.train.frames} == {"umm"}
     assert (made.tasks, made.train.box_names, made.sizes) == (("boxes",), ("car",), ((64, 96),))
-    assert declared_labels({"sets": {"mine": options}}) == (None, ("car",))
+    assert declared({"sets": {"mine": options}}).boxes == {"boxes": ("car",)}

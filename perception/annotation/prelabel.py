@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.annotation.classes import LabelTable, default_table, is_thing
-from perception.structures import Prediction, Shape
+from perception.structures import Boxes, ClassesResult, MaskResult, Prediction, SemanticLabel, Shape
 
 ALIASES = {"pavement": "sidewalk", "tree": "vegetation"}  # names of other label schemes
 
@@ -39,10 +39,12 @@ def prelabel(
     settings = settings or PrelabelSettings()
     table = settings.table or default_table()
     masks: dict[str, NDArray[np.bool_]] = {}
-    if prediction.semantic is not None:
-        masks = _semantic_masks(prediction, table)
-    elif prediction.road is not None:
-        masks = {"road": prediction.road >= settings.score}
+    for result in prediction.results.values():
+        if isinstance(result, ClassesResult):
+            masks |= _class_masks(result.label, _has_boxes(prediction), table)
+    for task, result in prediction.results.items():
+        if isinstance(result, MaskResult) and task not in masks and (task != "road" or not masks):
+            masks[task] = result.probability >= settings.score
     regions: list[tuple[float, Shape]] = []
     small = 0
     for label, mask in masks.items():
@@ -54,19 +56,22 @@ def prelabel(
     return [shape for _, shape in regions] + _rectangles(prediction, table, settings), small
 
 
-def _semantic_masks(prediction: Prediction, table: LabelTable) -> dict[str, NDArray[np.bool_]]:
-    assert prediction.semantic is not None
+def _class_masks(
+    label: SemanticLabel, boxes: bool, table: LabelTable
+) -> dict[str, NDArray[np.bool_]]:
     masks: dict[str, NDArray[np.bool_]] = {}
-    for row in prediction.semantic.scheme.trained:
-        mask = prediction.semantic.ids == row.id
+    for row in label.scheme.trained:
+        mask = label.ids == row.id
         resolved = table.resolve(ALIASES.get(row.name, row.name))
-        if not mask.any() or (
-            resolved and is_thing(resolved.meaning) and prediction.boxes is not None
-        ):
+        if not mask.any() or (resolved and is_thing(resolved.meaning) and boxes):
             continue
         name = resolved.meaning.name if resolved else row.name
         masks[name] = masks[name] | mask if name in masks else mask
     return masks
+
+
+def _has_boxes(prediction: Prediction) -> bool:
+    return any(isinstance(result, Boxes) for result in prediction.results.values())
 
 
 def _regions(
@@ -92,10 +97,9 @@ def _regions(
 def _rectangles(
     prediction: Prediction, table: LabelTable, settings: PrelabelSettings
 ) -> list[Shape]:
-    if prediction.boxes is None:
-        return []
     shapes = []
-    boxes = prediction.boxes
+    found = [result for result in prediction.results.values() if isinstance(result, Boxes)]
+    boxes = Boxes.concatenate(found)
     for row in range(len(boxes)):
         score = float(boxes.score[row])
         resolved = table.resolve(str(boxes.names[row]))

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
-from perception.data.batch import Sample, SampleBoxes
+from perception.data.batch import DenseTarget, Sample, SampleBoxes, Target
 from perception.data.geometry import FILL, STILL, ScaleOf, View, apply_view, draw_view
 from perception.errors import PerceptionError
 from perception.labels import IGNORE_INDEX
 from perception.lists import values
+from perception.tasks import Kind
 
 if TYPE_CHECKING:
     import albumentations as A
@@ -90,28 +92,61 @@ class Augment:
         return Augment(**merged)
 
     def _appearance(self, sample: Sample, compose: A.Compose) -> Sample:
-        labels = {n: getattr(sample, n) for n in ("road", "semantic")}
-        targets = {n: label for n, label in labels.items() if label is not None}
         if not self.moves:
             return replace(sample, image=compose(image=sample.image)["image"])
-        boxes = sample.boxes
-        rows = np.arange(0 if boxes is None else len(boxes.xyxy))
-        xyxy = np.zeros((0, 4)) if boxes is None else boxes.xyxy
-        made = compose(image=sample.image, bboxes=xyxy, rows=rows, **targets)
+        dense = [(task, t) for task, t in sample.targets.items() if isinstance(t, DenseTarget)]
+        boxes = [(task, t) for task, t in sample.targets.items() if isinstance(t, SampleBoxes)]
+        masks = [mask for _, target in dense for mask in _as_masks(target)]
+        xyxy = np.concatenate([np.zeros((0, 4)), *(t.xyxy for _, t in boxes)])
+        made = compose(
+            image=sample.image,
+            bboxes=xyxy,
+            rows=np.arange(len(xyxy)),
+            **({"masks": masks} if masks else {}),
+        )
+        moved = iter(made.get("masks", ()))
+        targets: dict[str, Target] = {task: _from_masks(t.kind, moved) for task, t in dense}
+        targets |= self._kept(boxes, made)
         return replace(
             sample,
             image=made["image"],
             projection=None,  # no matrix says where pixels went
-            boxes=boxes and self._kept(boxes, made),
-            **{n: made[n] for n in targets},
+            targets={task: targets[task] for task in sample.targets},
         )
 
-    def _kept(self, boxes: SampleBoxes, made: Mapping[str, Any]) -> SampleBoxes:
-        """Boxes that albumentations left, ignored where little is left of them."""
+    def _kept(
+        self, boxes: Sequence[tuple[str, SampleBoxes]], made: Mapping[str, Any]
+    ) -> dict[str, SampleBoxes]:
+        """Boxes that albumentations left, by task; ignored where little is left of them."""
         rows = np.asarray(made["rows"], np.int64).reshape(-1)
         xyxy = np.asarray(made["bboxes"], np.float64).reshape(-1, 4)
         small = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1, initial=np.inf) < self.min_size
-        return SampleBoxes(xyxy, boxes.label[rows], boxes.ignore[rows] | small)
+        kept, start = {}, 0
+        for task, one in boxes:
+            own = (rows >= start) & (rows < start + len(one.xyxy))
+            chosen = rows[own] - start
+            ignore = one.ignore[chosen] | small[own]
+            kept[task] = SampleBoxes(xyxy[own], one.label[chosen], ignore)
+            start += len(one.xyxy)
+        return kept
+
+
+def _as_masks(target: DenseTarget) -> list[NDArray[Any]]:
+    """What albumentations moves for a target: ids; values, and ids that say where they are known.
+
+    Its fill for uncovered pixels, 255, is an id but might be a value.
+    """
+    if target.kind is not Kind.VALUES:
+        return [target.array]
+    known = np.isfinite(target.array)
+    return [np.where(known, target.array, 0).astype(np.float32), known.astype(np.uint8)]
+
+
+def _from_masks(kind: Kind, masks: Iterator[NDArray[Any]]) -> DenseTarget:
+    array = next(masks)
+    if kind is Kind.VALUES:
+        array = np.where(next(masks) == 1, array, np.nan).astype(np.float32)
+    return DenseTarget(kind, array)
 
 
 def check_options(
@@ -170,12 +205,7 @@ def _compose(made: Sequence[Any], moves: bool) -> A.Compose:
     boxes = A.BboxParams("pascal_voc", label_fields=["rows"], clip=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Got processor for bboxes")
-        return A.Compose(
-            made,
-            bbox_params=boxes if moves else None,
-            strict=True,
-            additional_targets={"road": "mask", "semantic": "mask"},
-        )
+        return A.Compose(made, bbox_params=boxes if moves else None, strict=True)
 
 
 def _transform(name: str, step: Any) -> A.BasicTransform | A.BaseCompose:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from perception.structures import by_task
+from perception.tasks import Kind
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,68 @@ class SampleBoxes:
 
 
 @dataclass(frozen=True)
+class DenseTarget:
+    """What every pixel of one sample is to answer."""
+
+    kind: Kind
+    array: NDArray[
+        Any
+    ]  # (H, W): ids, uint8, 255 ignore (MASK: 1 and 0); VALUES: float32, NaN unknown
+
+
+Target = DenseTarget | SampleBoxes
+NAMED = {"road": Kind.MASK, "semantic": Kind.CLASSES}  # targets that may be given as bare arrays
+
+
+@dataclass(frozen=True, init=False)
 class Sample:
-    """One image with its targets; None: the data set does not carry that label."""
+    """One image with its targets by task; a task that is not there is not labelled.
+
+    Targets are given as one mapping, or by name: `road` and `semantic` as (H, W) ids, `boxes`.
+    """
 
     key: str
     image: NDArray[np.uint8]  # (H, W, 3) RGB
-    road: NDArray[np.uint8] | None = None  # (H, W): 1 road, 0 not, 255 ignore
-    semantic: NDArray[np.uint8] | None = None  # (H, W) train ids, 255 ignore
-    boxes: SampleBoxes | None = None
-    projection: NDArray[np.float64] | None = None  # (3, 4) camera to pixels (KITTI's P2)
+    targets: Mapping[str, Target]
+    projection: NDArray[np.float64] | None  # (3, 4) camera to pixels (KITTI's P2)
+
+    def __init__(
+        self,
+        key: str,
+        image: NDArray[np.uint8],
+        *,
+        targets: Mapping[str, Target] | None = None,
+        projection: NDArray[np.float64] | None = None,
+        **named: Target | NDArray[np.uint8] | None,
+    ) -> None:
+        given = {
+            task: DenseTarget(NAMED[task], value) if isinstance(value, np.ndarray) else value
+            for task, value in named.items()
+        }
+        fields = {"key": key, "image": image, "projection": projection}
+        for name, value in {**fields, "targets": by_task(targets, given)}.items():
+            object.__setattr__(self, name, value)
+
+    def dense(self, task: str) -> NDArray[Any] | None:
+        """The (H, W) target of a task, None without one."""
+        target = self.targets.get(task)
+        return target.array if isinstance(target, DenseTarget) else None
+
+    @property
+    def road(self) -> NDArray[np.uint8] | None:
+        """(H, W): 1 road, 0 not, 255 ignore."""
+        return self.dense("road")
+
+    @property
+    def semantic(self) -> NDArray[np.uint8] | None:
+        """(H, W) train ids, 255 ignore."""
+        return self.dense("semantic")
+
+    @property
+    def boxes(self) -> SampleBoxes | None:
+        """The boxes of the task boxes."""
+        target = self.targets.get("boxes")
+        return target if isinstance(target, SampleBoxes) else None
 
 
 @dataclass(frozen=True)
@@ -52,29 +109,57 @@ class BoxTarget:
         )
 
 
+BatchTarget = Tensor | tuple[BoxTarget, ...]
+
+
 @dataclass(frozen=True)
 class Batch:
-    """N images of one size with their targets; None: the data set does not carry that label."""
+    """N images of one size with their targets by task."""
 
     keys: tuple[str, ...]
     image: Tensor  # (N, 3, H, W) uint8 RGB; the model normalises
-    road: Tensor | None = None  # (N, H, W) uint8: 1 road, 0 not, 255 ignore
-    semantic: Tensor | None = None  # (N, H, W) uint8 train ids, 255 ignore
-    boxes: tuple[BoxTarget, ...] | None = None
+    targets: Mapping[str, BatchTarget] = field(default_factory=dict)
+    # ids: (N, H, W) uint8, 255 ignore; VALUES: (N, H, W) float32, NaN unknown; boxes: one per image
+
+    def dense(self, task: str) -> Tensor:
+        """The (N, H, W) target of a task that answers every pixel."""
+        target = self.targets[task]
+        assert isinstance(target, Tensor)
+        return target
+
+    def boxes_of(self, task: str) -> tuple[BoxTarget, ...]:
+        """The boxes of each image."""
+        target = self.targets[task]
+        assert isinstance(target, tuple)
+        return target
+
+    @property
+    def road(self) -> Tensor | None:
+        """(N, H, W) uint8: 1 road, 0 not, 255 ignore."""
+        return self.dense("road") if "road" in self.targets else None
+
+    @property
+    def semantic(self) -> Tensor | None:
+        """(N, H, W) uint8 train ids, 255 ignore."""
+        return self.dense("semantic") if "semantic" in self.targets else None
+
+    @property
+    def boxes(self) -> tuple[BoxTarget, ...] | None:
+        """The boxes of each image."""
+        return self.boxes_of("boxes") if "boxes" in self.targets else None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """The same batch on `device`."""
 
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+        def moved(target: BatchTarget) -> BatchTarget:
+            if isinstance(target, Tensor):
+                return target.to(device, non_blocking=non_blocking)
+            return tuple(boxes.to(device, non_blocking=non_blocking) for boxes in target)
 
-        boxes = self.boxes and tuple(b.to(device, non_blocking=non_blocking) for b in self.boxes)
         return replace(
             self,
             image=self.image.to(device, non_blocking=non_blocking),
-            road=moved(self.road),
-            semantic=moved(self.semantic),
-            boxes=boxes,
+            targets={task: moved(target) for task, target in self.targets.items()},
         )
 
     def __len__(self) -> int:
@@ -88,29 +173,27 @@ def collate(samples: Sequence[Sample]) -> Batch:
         ValueError: the sizes or the labels differ.
     """
     sizes = {s.image.shape for s in samples}
-    carried = {(s.road is None, s.semantic is None, s.boxes is None) for s in samples}
+    carried = {tuple(s.targets) for s in samples}
     if len(sizes) != 1 or len(carried) != 1:
         keys = ", ".join(s.key for s in samples)
         raise ValueError(f"samples {keys} differ in size {sizes} or in the labels they carry")
-    first = samples[0]
     images = np.ascontiguousarray(np.stack([s.image for s in samples]).transpose(0, 3, 1, 2))
     return Batch(
         keys=tuple(s.key for s in samples),
         image=torch.from_numpy(images),
-        road=None if first.road is None else _stack([s.road for s in samples]),
-        semantic=None if first.semantic is None else _stack([s.semantic for s in samples]),
-        boxes=None
-        if first.boxes is None
-        else tuple(_target(s.boxes) for s in samples if s.boxes is not None),
+        targets={t: _stacked([s.targets[t] for s in samples]) for t in samples[0].targets},
     )
 
 
-def _stack(labels: Sequence[NDArray[np.uint8] | None]) -> Tensor:
-    """(N, H, W) uint8."""
-    return torch.from_numpy(np.stack([label for label in labels if label is not None]))
+def _stacked(targets: Sequence[Target]) -> BatchTarget:
+    """(N, H, W) of dense targets; one `BoxTarget` per image."""
+    dense = [target.array for target in targets if isinstance(target, DenseTarget)]
+    if dense:
+        return torch.from_numpy(np.stack(dense))
+    return tuple(_boxes(target) for target in targets if isinstance(target, SampleBoxes))
 
 
-def _target(boxes: SampleBoxes) -> BoxTarget:
+def _boxes(boxes: SampleBoxes) -> BoxTarget:
     return BoxTarget(
         torch.from_numpy(boxes.xyxy.astype(np.float32).reshape(-1, 4)),
         torch.from_numpy(boxes.label.astype(np.int64)),

@@ -11,22 +11,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from perception.data.augment import Augment, check_options
-from perception.data.datasets import FrameDataset, declare_dataset, frames_of_class, open_dataset
+from perception.data.datasets import (
+    FrameDataset,
+    TaskSource,
+    declare_dataset,
+    frames_of_class,
+    open_dataset,
+)
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
 from perception.formats.pseudo_labels import refuse_tasks
 from perception.labels import LabelScheme
 from perception.lists import texts, values
+from perception.tasks import Kind, Task
 
 OPTIONS = {
     "dataset": None,  # packaged name or path of a dataset.yaml; null: the name of the set
     "root": None,
     "train": "train",  # split, list file (.txt), or {split: ..., include, exclude, limit}
     "val": "val",  # the same, also with a dataset, root, tasks of its own; null: no validation
-    "tasks": None,
+    "tasks": None,  # labels that are trained, or a table: name of the task → label of the data set
     "batch_size": None,  # of all processes together
-    "merge": None,  # table of datasets/merges
-    "boxes": None,  # names of the box classes in the head's order; null: all of the manifest
+    "merge": None,  # table of datasets/merges, or one for each task: {semantic: ...}
+    "boxes": None,  # names of the box classes in the head's order, or by task; null: all
     "balanced": False,  # frames are drawn by class instead of one after the other
     "sizes": (),  # multi-scale: [[height, width], ...], one per step, equally often
     "augment": None,  # what is other than in the common augmentation, for this set alone
@@ -103,50 +110,65 @@ def build_augment(options: Mapping[str, Any]) -> Augment:
     return Augment(**given)
 
 
-def declared_labels(data: Mapping[str, Any]) -> tuple[LabelScheme | None, tuple[str, ...]]:
-    """`semantic_scheme` and `box_names` of `data.sets`, from the manifests alone.
+@dataclass(frozen=True)
+class Declared:
+    """What the tasks of all data sets tell apart: what a network needs to know of its data."""
+
+    tasks: Mapping[str, Task]
+    schemes: Mapping[str, LabelScheme]  # of the tasks with a class for every pixel
+    boxes: Mapping[str, tuple[str, ...]]  # classes of the tasks with boxes, in the head's order
+
+    def class_names(self, task: str) -> tuple[str, ...]:
+        """The classes of a task; empty for masks and values."""
+        return self.schemes[task].names if task in self.schemes else self.boxes.get(task, ())
+
+
+def declared(data: Mapping[str, Any]) -> Declared:
+    """The tasks of `data.sets`, from the manifests alone.
 
     A trained model needs its class names where its training data is not.
+
+    Raises:
+        PerceptionError: two sets tell other classes apart for one task, or it has two kinds.
     """
     sets = []
     for name, options in data["sets"].items():
         if options is not None:
             full = {**OPTIONS, **options}
             where = f"data.sets.{name}"
-            declared = declare_dataset(
+            one = declare_dataset(
                 full["dataset"] or name,
-                tasks=texts(full["tasks"], f"{where}.tasks"),
+                tasks=_tasks(full["tasks"], where),
                 merge=full["merge"],
                 box_classes=_box_classes(full["boxes"], where),
             )
-            sets.append(TaskSet(str(name), declared, None, 0, Augment((1, 1))))
-    return semantic_scheme(sets), box_names(sets)
+            sets.append(TaskSet(str(name), one, None, 0, Augment((1, 1))))
+    return declared_of(sets)
 
 
-def semantic_scheme(sets: Sequence[TaskSet]) -> LabelScheme | None:
-    """The one label scheme of all sets with the task semantic; None without any.
-
-    Raises:
-        PerceptionError: two sets name other classes.
-    """
-    found = [(s.name, s.train.scheme) for s in sets if s.train.scheme is not None]
-    for name, scheme in found:
-        if scheme.names != found[0][1].names:
-            raise _disagree(found[0][0], found[0][1].names, name, scheme.names, "merge")
-    return found[0][1] if found else None
-
-
-def box_names(sets: Sequence[TaskSet]) -> tuple[str, ...]:
-    """The box classes of all sets with the task boxes, in the head's order.
-
-    Raises:
-        PerceptionError: two sets name other classes, or in another order.
-    """
-    found = [(s.name, s.train.box_names) for s in sets if "boxes" in s.tasks]
-    for name, names in found:
-        if names != found[0][1]:
-            raise _disagree(found[0][0], found[0][1], name, names, "boxes")
-    return found[0][1] if found else ()
+def declared_of(sets: Sequence[TaskSet]) -> Declared:
+    """The tasks of some data sets; raises as `declared` does."""
+    first: dict[str, tuple[str, TaskSource]] = {}
+    for task_set in sets:
+        for source in task_set.train.sources:
+            name, known = first.setdefault(source.task.name, (task_set.name, source))
+            if known.task != source.task:
+                raise PerceptionError(
+                    f"data.sets.{task_set.name}.tasks",
+                    f"{source.task.name} of the kind {source.task.kind}",
+                    f"the kind of {name}: {known.task.kind}",
+                    "Give one of the tasks another name: tasks={NAME: LABEL}.",
+                )
+            if known.class_names != source.class_names:
+                option = "merge" if source.task.kind is Kind.CLASSES else "boxes"
+                names = known.class_names, source.class_names
+                raise _disagree(name, names[0], task_set.name, names[1], option)
+    sources = {task: source for task, (_, source) in first.items()}
+    return Declared(
+        {task: source.task for task, source in sources.items()},
+        {task: source.scheme for task, source in sources.items() if source.scheme is not None},
+        {t: s.class_names for t, s in sources.items() if s.task.kind is Kind.BOXES},
+    )
 
 
 def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
@@ -195,7 +217,7 @@ def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> Frame
         options["dataset"] or name,
         options["root"],
         table["split"],
-        tasks=texts(options["tasks"], f"{where}.tasks"),
+        tasks=_tasks(options["tasks"], where),
         merge=options["merge"],
         box_classes=_box_classes(options["boxes"], where),
         include=texts(table.get("include"), f"{place}.include"),
@@ -204,7 +226,15 @@ def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> Frame
     )
 
 
-def _box_classes(value: object, where: str) -> tuple[str, ...] | None:
+def _tasks(value: object, where: str) -> tuple[str, ...] | dict[str, str]:
+    if isinstance(value, Mapping):
+        return {str(task): str(label) for task, label in value.items()}
+    return texts(value, f"{where}.tasks")
+
+
+def _box_classes(value: object, where: str) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:
+    if isinstance(value, Mapping):
+        return {str(t): texts(names, f"{where}.boxes.{t}") for t, names in value.items()}
     return None if value is None else texts(value, f"{where}.boxes")
 
 
@@ -226,5 +256,6 @@ def _disagree(
         f"data.sets.{b}",
         f"classes {', '.join(names_b)}",
         f"those of {a}: {', '.join(names_a)}",
-        f"One head has one list of classes: set data.sets.{b}.{option}.",
+        f"One head has one list of classes: set data.sets.{b}.{option}, or give the task of one "
+        f"set a name and a head of its own.",
     )

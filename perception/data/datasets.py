@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.data.batch import Sample, SampleBoxes
+from perception.data.batch import DenseTarget, Sample, SampleBoxes, Target
 from perception.errors import PerceptionError
 from perception.formats.frames import FrameFiles, find_frames
 from perception.formats.manifest import BoxClass, Manifest, load_manifest
 from perception.labels import IGNORE_INDEX, LabelMap, LabelScheme, load_map
-from perception.structures import Boxes, Frame, RoadLabel, SemanticLabel
+from perception.progress import tracked
+from perception.structures import Boxes, Frame, Label, MaskLabel, RoadLabel, SemanticLabel
+from perception.tasks import Kind, Task
 
-TASKS = ("road", "boxes", "semantic")
+Tasks = Sequence[str] | Mapping[str, str]  # task names, or task name → label of the manifest
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A task of a data set, and what of its frames it is trained and scored on."""
+
+    task: Task
+    label: str  # its name in the manifest; usually the task's own
+    merge: LabelMap | None = None  # CLASSES: merged by this table
+    scheme: LabelScheme | None = None  # CLASSES: what is trained, after merging
+    classes: tuple[BoxClass, ...] = ()  # BOXES: in order of `BoxTarget.label`
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of what is told apart; empty for masks and values."""
+        if self.scheme is not None:
+            return self.scheme.names
+        return tuple(c.name for c in self.classes)
+
+    def labelled(self, label: Label) -> Label:
+        """The label as predictions of the task are compared with it."""
+        if self.merge is None or not isinstance(label, SemanticLabel):
+            return label
+        scheme = self.merge.target
+        return SemanticLabel(scheme.train_to_id[self.merge(label.train_ids)], scheme)
+
+    def target(self, label: Label) -> Target:
+        """What the network is to answer."""
+        return _TARGETS[self.task.kind](self, label)
 
 
 @dataclass(frozen=True)
@@ -26,10 +58,8 @@ class FrameDataset:
 
     manifest: Manifest
     frames: tuple[FrameFiles, ...]
-    tasks: tuple[str, ...]
+    sources: tuple[TaskSource, ...]
     expected: int | None = None  # frames of the complete split
-    merge: LabelMap | None = None  # semantic classes are merged by this table
-    box_classes: tuple[BoxClass, ...] = ()
 
     @property
     def name(self) -> str:
@@ -37,16 +67,19 @@ class FrameDataset:
         return self.manifest.name
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of its tasks."""
+        return tuple(s.task.name for s in self.sources)
+
+    @property
     def scheme(self) -> LabelScheme | None:
-        """The semantic classes that are trained; None without the task."""
-        if "semantic" not in self.tasks:
-            return None
-        return self.merge.target if self.merge else self.manifest.scheme
+        """The classes of the task semantic; None without it."""
+        return self._source("semantic").scheme if "semantic" in self.tasks else None
 
     @property
     def box_names(self) -> tuple[str, ...]:
-        """Names of the box classes, in order of `BoxTarget.label`."""
-        return tuple(c.name for c in self.box_classes)
+        """The classes of the task boxes, in order of `BoxTarget.label`; empty without it."""
+        return self._source("boxes").class_names if "boxes" in self.tasks else ()
 
     @property
     def summary(self) -> str:
@@ -62,60 +95,46 @@ class FrameDataset:
         return self.manifest.reader_module.read(self.frames[index], self.manifest)
 
     def labelled(self, index: int) -> Frame:
-        """Frame `index` with semantic classes merged, as predictions are compared with it."""
+        """Frame `index` with the label of each task, as predictions are compared with it."""
         frame = self.frame(index)
-        if self.merge is None or frame.semantic is None:
-            return frame
-        scheme = self.merge.target
-        ids = scheme.train_to_id[self.merge(frame.semantic.train_ids)]
-        return replace(frame, semantic=SemanticLabel(ids, scheme))
+        own = {s.task.name: s.labelled(self._label(frame, s)) for s in self.sources}
+        return replace(frame, labels={**frame.labels, **own})
 
     def sample(self, index: int) -> Sample:
         """Frame `index` with the targets of the tasks, at full size."""
         frame = self.manifest.reader_module.read(self._trained(index), self.manifest)
         projection = frame.calibration.matrices.get("P2") if frame.calibration else None
         return Sample(
-            key=frame.key,
-            image=frame.image.read(),
+            frame.key,
+            frame.image.read(),
+            targets={s.task.name: s.target(self._label(frame, s)) for s in self.sources},
             projection=projection,
-            road=self.road_target(frame) if "road" in self.tasks else None,
-            semantic=self.semantic_target(frame) if "semantic" in self.tasks else None,
-            boxes=self.box_target(frame) if "boxes" in self.tasks else None,
         )
+
+    def target(self, frame: Frame, task: str) -> Target:
+        """What the network is to answer for a task of the data set."""
+        source = self._source(task)
+        return source.target(self._label(frame, source))
+
+    def _source(self, task: str) -> TaskSource:
+        return next(s for s in self.sources if s.task.name == task)
+
+    def _label(self, frame: Frame, source: TaskSource) -> Label:
+        if source.label not in frame.labels:
+            raise PerceptionError(
+                f"{self.name}: frame {frame.key}",
+                f"no {source.label} label",
+                f"one, because the task {source.task.name} is asked of {self.name}",
+                "Choose other tasks for this data set, or another split.",
+            )
+        return frame.labels[source.label]
 
     def _trained(self, index: int) -> FrameFiles:
         """Frame `index` without the labels that no task asks for: decoding them takes time."""
         files = self.frames[index]
-        wanted = {*_needed(self.manifest, self.tasks), "calibration"}
+        wanted = {*_needed(self.manifest, self.sources), "calibration"}
         unused = self.manifest.optional - wanted
         return replace(files, labels={n: p for n, p in files.labels.items() if n not in unused})
-
-    def road_target(self, frame: Frame) -> NDArray[np.uint8]:
-        """(H, W): 1 road, 0 not, 255 unsure."""
-        if frame.road is None:
-            raise self._lacks(frame, "road")
-        return road_ids(frame.road)
-
-    def semantic_target(self, frame: Frame) -> NDArray[np.uint8]:
-        """(H, W) train ids of `scheme`."""
-        if frame.semantic is None:
-            raise self._lacks(frame, "semantic")
-        ids = frame.semantic.train_ids
-        return self.merge(ids) if self.merge else ids
-
-    def box_target(self, frame: Frame) -> SampleBoxes:
-        """Boxes of the chosen classes and ignored regions."""
-        if frame.boxes is None:
-            raise self._lacks(frame, "boxes")
-        return chosen_boxes(frame.boxes, self.box_classes)
-
-    def _lacks(self, frame: Frame, task: str) -> PerceptionError:
-        return PerceptionError(
-            f"{self.name}: frame {frame.key}",
-            f"no {task} label",
-            f"one, because the task {task} is asked of {self.name}",
-            "Choose other tasks for this data set, or another split.",
-        )
 
 
 def open_dataset(
@@ -123,9 +142,9 @@ def open_dataset(
     root: str | Path,
     split: str,
     *,
-    tasks: Sequence[str],
-    merge: str | None = None,
-    box_classes: Sequence[str] | None = None,
+    tasks: Tasks,
+    merge: str | Mapping[str, str] | None = None,
+    box_classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     limit: int | None = None,
@@ -136,9 +155,11 @@ def open_dataset(
         name: packaged name, or the path of a dataset.yaml.
         root: the folder that its layout starts in.
         split: a split of the manifest, or a .txt file of keys.
-        tasks: some of road, boxes, semantic.
-        merge: a table of `datasets/merges`, or a YAML file.
-        box_classes: classes of the manifest's `boxes`, in the head's order; None: all.
+        tasks: labels of the data set that are trained (road, boxes, semantic, its own), or a table
+            of the task's name and the label it is trained on.
+        merge: a table of `datasets/merges`, or a YAML file, for the classes of every pixel; or one
+            for each task of that kind, by task.
+        box_classes: classes of the manifest's `boxes`, in the head's order; None: all. Or by task.
         include, exclude: shell patterns of keys, e.g. "0001TP_*": whole recordings in or out.
         limit: only the first so many frames.
 
@@ -147,7 +168,7 @@ def open_dataset(
     """
     declared = declare_dataset(name, tasks=tasks, merge=merge, box_classes=box_classes)
     manifest = declared.manifest
-    listing = find_frames(manifest, Path(root), split, needed=_needed(manifest, tasks))
+    listing = find_frames(manifest, Path(root), split, needed=_needed(manifest, declared.sources))
     frames = tuple(f for f in listing.frames if _chosen(f.key, include, exclude))[:limit]
     if not frames:
         raise PerceptionError(
@@ -162,60 +183,70 @@ def open_dataset(
 def declare_dataset(
     name: str | Path,
     *,
-    tasks: Sequence[str],
-    merge: str | None = None,
-    box_classes: Sequence[str] | None = None,
+    tasks: Tasks,
+    merge: str | Mapping[str, str] | None = None,
+    box_classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
 ) -> FrameDataset:
     """A data set without frames: its classes and tasks, from its manifest alone."""
     manifest = load_manifest(name)
-    for task in tasks:
-        if task not in TASKS:
+    table = tasks if isinstance(tasks, Mapping) else {task: task for task in tasks}
+    for option, value in (("merge", merge), ("boxes", box_classes)):
+        for task in value if isinstance(value, Mapping) else ():
+            if task not in table:
+                raise PerceptionError(
+                    f"{manifest.name}: {option}", task, f"one of its tasks: {', '.join(table)}"
+                )
+    sources = []
+    for task, label in table.items():
+        known = {**manifest.tasks}
+        if label not in known:
             raise PerceptionError(
-                f"{manifest.name}: tasks", task, f"some of {', '.join(TASKS)}", "Correct the name."
+                f"{manifest.name}: tasks", label, f"some of {', '.join(known)}", "Correct the name."
             )
-    names = tuple(box_classes) if box_classes is not None else None
-    return FrameDataset(
-        manifest=manifest,
-        frames=(),
-        tasks=tuple(tasks),
-        merge=load_map(manifest.scheme, merge) if merge and "semantic" in tasks else None,
-        box_classes=manifest.box_classes(names) if "boxes" in tasks else (),
-    )
+        kind = known[label].kind
+        own = Task(task, kind, known[label].unit)
+        if kind is Kind.CLASSES:
+            sources.append(_classes_source(manifest, own, label, _of(merge, task)))
+        elif kind is Kind.BOXES:
+            names = _of(box_classes, task)
+            classes = manifest.box_classes(None if names is None else tuple(names))
+            sources.append(TaskSource(own, label, classes=classes))
+        else:
+            sources.append(TaskSource(own, label))
+    return FrameDataset(manifest=manifest, frames=(), sources=tuple(sources))
 
 
 def frames_of_class(dataset: FrameDataset) -> list[list[int]]:
     """Per class, the indices of the frames that show it; reads every label once.
 
-    Classes are the semantic ones, else the box classes, else not-road and road.
+    The classes are those of the first task with classes for every pixel, else with boxes, else a
+    mask's: outside and inside.
     """
-    from rich.console import Console
-    from rich.progress import track
-
+    ranked = [
+        s
+        for kind in (Kind.CLASSES, Kind.BOXES, Kind.MASK)
+        for s in dataset.sources
+        if s.task.kind is kind
+    ]
+    if not ranked:
+        raise PerceptionError(
+            f"{dataset.name}: balanced", f"tasks {', '.join(dataset.tasks)}", "a task with classes"
+        )
     found: dict[int, list[int]] = {}
-    console = Console(stderr=True)
-    for index in track(
-        range(len(dataset)),
-        f"classes of {dataset.name}",
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ):
-        frame = dataset.frame(index)
-        if "semantic" in dataset.tasks:
-            present = np.flatnonzero(np.bincount(dataset.semantic_target(frame).ravel()))
-        elif "boxes" in dataset.tasks:
-            boxes = dataset.box_target(frame)
-            present = np.unique(boxes.label[~boxes.ignore])
+    for index in tracked(range(len(dataset)), len(dataset), f"classes of {dataset.name}"):
+        target = dataset.target(dataset.frame(index), ranked[0].task.name)
+        if isinstance(target, SampleBoxes):
+            present = np.unique(target.label[~target.ignore])
         else:
-            present = np.unique(dataset.road_target(frame))
+            present = np.flatnonzero(np.bincount(target.array.ravel()))
         for c in present[present != IGNORE_INDEX].tolist():
             found.setdefault(c, []).append(index)
     return [found[c] for c in sorted(found)]
 
 
-def road_ids(label: RoadLabel) -> NDArray[np.uint8]:
-    """(H, W): 1 road, 0 not, 255 where not valid."""
-    ids = label.road.astype(np.uint8)
+def mask_ids(label: RoadLabel | MaskLabel) -> NDArray[np.uint8]:
+    """(H, W): 1 inside, 0 outside, 255 where not valid."""
+    ids = label.mask.astype(np.uint8)
     ids[~label.valid] = IGNORE_INDEX
     return ids
 
@@ -237,10 +268,51 @@ def chosen_boxes(boxes: Boxes, classes: Sequence[BoxClass]) -> SampleBoxes:
     return SampleBoxes(boxes.xyxy[kept], np.maximum(label, 0)[kept], ignore[kept])
 
 
-def _needed(manifest: Manifest, tasks: Sequence[str]) -> tuple[str, ...]:
+def _needed(manifest: Manifest, sources: Sequence[TaskSource]) -> tuple[str, ...]:
     """Parts of the layout that the tasks read."""
-    derived = bool(manifest.road) and "road" not in manifest.layout
-    return tuple(dict.fromkeys("semantic" if t == "road" and derived else t for t in tasks))
+    needed = []
+    for source in sources:
+        own = manifest.targets.get(source.label)
+        derived = source.label == "road" and manifest.road and "road" not in manifest.layout
+        needed.append("semantic" if derived or (own and own.classes) else source.label)
+    return tuple(dict.fromkeys(needed))
+
+
+def _classes_source(manifest: Manifest, task: Task, label: str, merge: str | None) -> TaskSource:
+    own = manifest.targets.get(label)
+    scheme = own.scheme if own else manifest.scheme
+    table = load_map(scheme, merge) if merge else None
+    return TaskSource(task, label, table, table.target if table else scheme)
+
+
+def _of(value: Any, task: str) -> Any:
+    """What an option says for one task: a table has an entry for each."""
+    return value.get(task) if isinstance(value, Mapping) else value
+
+
+def _mask_target(_: TaskSource, label: Any) -> Target:
+    return DenseTarget(Kind.MASK, mask_ids(label))
+
+
+def _classes_target(source: TaskSource, label: Any) -> Target:
+    ids = label.train_ids
+    return DenseTarget(Kind.CLASSES, source.merge(ids) if source.merge else ids)
+
+
+def _values_target(_: TaskSource, label: Any) -> Target:
+    return DenseTarget(Kind.VALUES, label.values)
+
+
+def _boxes_target(source: TaskSource, label: Any) -> Target:
+    return chosen_boxes(label, source.classes)
+
+
+_TARGETS: dict[Kind, Callable[[TaskSource, Any], Target]] = {
+    Kind.MASK: _mask_target,
+    Kind.CLASSES: _classes_target,
+    Kind.VALUES: _values_target,
+    Kind.BOXES: _boxes_target,
+}
 
 
 def _chosen(key: str, include: Sequence[str], exclude: Sequence[str]) -> bool:

@@ -7,15 +7,16 @@ by that matrix once: labels cannot drift from their image, and pixels are interp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception.data.batch import Sample, SampleBoxes
+from perception.data.batch import DenseTarget, Sample, SampleBoxes, Target
 from perception.labels import IGNORE_INDEX
+from perception.tasks import Kind
 
 Matrix = NDArray[np.float64]  # (3, 3)
 ScaleOf = Literal["pixels", "contain", "cover"]
@@ -70,16 +71,19 @@ def apply_view(
     A box of which less than `min_visible` of its area is left, or which is narrower or lower than
     `min_size` pixels, becomes an ignored region; one that is outside goes.
     """
-    boxes = sample.boxes
-    if boxes is not None:
-        boxes = move_boxes(boxes, matrix, sample.image.shape[:2], out, min_visible, min_size)
     pixel = _to_pixel_centres(matrix)
+
+    def seen(target: Target) -> Target:
+        if isinstance(target, SampleBoxes):
+            size = sample.image.shape[:2]
+            return move_boxes(target, matrix, size, out, min_visible, min_size)
+        fill = (float("nan"),) if target.kind is Kind.VALUES else (IGNORE_INDEX,)
+        return replace(target, array=_warp(target.array, pixel, out, cv2.INTER_NEAREST, fill))
+
     return Sample(
-        key=sample.key,
-        image=_warp_image(sample.image, matrix, out),
-        road=None if sample.road is None else _warp_label(sample.road, pixel, out),
-        semantic=None if sample.semantic is None else _warp_label(sample.semantic, pixel, out),
-        boxes=boxes,
+        sample.key,
+        _warp_image(sample.image, matrix, out),
+        targets={task: seen(target) for task, target in sample.targets.items()},
         projection=None if sample.projection is None else pixel @ sample.projection,
     )
 
@@ -105,9 +109,8 @@ def move_boxes(
 
 def _focus(sample: Sample, rng: np.random.Generator) -> tuple[float, float] | None:
     """(x, y) on a class drawn equally from those in the sample; None: it has no labels."""
-    if sample.semantic is not None or sample.road is not None:
-        label = sample.semantic if sample.semantic is not None else sample.road
-        assert label is not None
+    label = _first_ids(sample)
+    if label is not None:
         counts = np.bincount(label.ravel(), minlength=256)[:IGNORE_INDEX]
         present = np.flatnonzero(counts)
         if not len(present):
@@ -115,11 +118,21 @@ def _focus(sample: Sample, rng: np.random.Generator) -> tuple[float, float] | No
         c = rng.choice(present)
         position = np.flatnonzero(label.ravel() == c)[rng.integers(counts[c])]
         return float(position % label.shape[1]) + 0.5, float(position // label.shape[1]) + 0.5
-    if sample.boxes is None or sample.boxes.ignore.all():
+    boxes = next((t for t in sample.targets.values() if isinstance(t, SampleBoxes)), None)
+    if boxes is None or boxes.ignore.all():
         return None
-    true = sample.boxes[~sample.boxes.ignore]
+    true = boxes[~boxes.ignore]
     box = rng.choice(true.xyxy[true.label == rng.choice(np.unique(true.label))])
     return float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+
+
+def _first_ids(sample: Sample) -> NDArray[np.uint8] | None:
+    """The ids of the first task with classes, else of the first mask."""
+    for kind in (Kind.CLASSES, Kind.MASK):
+        for target in sample.targets.values():
+            if isinstance(target, DenseTarget) and target.kind is kind:
+                return target.array
+    return None
 
 
 def _offset(draw: float, length: float, out: int, focus: float | None) -> float:
@@ -176,16 +189,12 @@ def _warp_image(
     return _warp(seen, _to_pixel_centres(matrix), out, cv2.INTER_LINEAR, FILL)
 
 
-def _warp_label(label: NDArray[np.uint8], pixel: Matrix, out: tuple[int, int]) -> NDArray[np.uint8]:
-    return _warp(label, pixel, out, cv2.INTER_NEAREST, (IGNORE_INDEX,))
-
-
 def _warp(
     image: NDArray[Any],
     pixel: Matrix,
     out: tuple[int, int],
     interpolation: int,
-    fill: tuple[int, ...],
+    fill: tuple[float, ...],
 ) -> NDArray[Any]:
     """Pixels of any number type, which they keep."""
     size, mode = (out[1], out[0]), cv2.BORDER_CONSTANT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from perception.data.build import TaskSet, build_augment, build_sets, declared_labels
+from perception.data.build import Declared, TaskSet, build_augment, build_sets, declared
 from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
 from perception.experiments.evaluate import Evaluation, evaluate_set
@@ -20,6 +20,7 @@ from perception.inference.model import Model
 from perception.labels import LabelScheme
 from perception.models.multitask import MultiTask
 from perception.structures import Prediction
+from perception.tasks import Kind
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,11 +34,15 @@ class Experiment:
 
     model: MultiTask
     sets: tuple[TaskSet, ...]
-    scheme: LabelScheme | None
-    box_names: tuple[str, ...]
+    declared: Declared
     size: tuple[int, int] | None  # every image is resized to this for prediction
     workers: int
     seed: int
+
+    @property
+    def schemes(self) -> Mapping[str, LabelScheme]:
+        """Label schemes by task."""
+        return self.declared.schemes
 
     @property
     def set_tasks(self) -> list[tuple[str, ...]]:
@@ -79,7 +84,7 @@ class Experiment:
         tick: Callable[[], None] = lambda: None,
     ) -> Evaluation:
         """Scores `network` (the experiment's own by default) on every validation set."""
-        model = Model(network or self.model, scheme=self.scheme, size=self.size)
+        model = Model(network or self.model, schemes=self.schemes, size=self.size)
         results = []
         for task_set in self.sets:
             if task_set.val is None:
@@ -91,8 +96,8 @@ class Experiment:
                     model,
                     task_set.name,
                     frames,
-                    task_set.val.tasks,
-                    box_classes=self.box_names,
+                    [source.task for source in task_set.val.sources],
+                    box_classes=self.declared.boxes,
                     tick=tick,
                 )
             )
@@ -100,7 +105,7 @@ class Experiment:
 
     def overlays(self, network: MultiTask, count: int, draw: Draw) -> dict[str, NDArray[np.uint8]]:
         """The first few validation frames of each set with what `network` says, by key."""
-        model = Model(network, scheme=self.scheme, size=self.size)
+        model = Model(network, schemes=self.schemes, size=self.size)
         pictures = {}
         for task_set in self.sets:
             for i in range(min(count, len(task_set.val or ()))):
@@ -124,11 +129,11 @@ def build(config: DictConfig, *, trained: bool = False) -> Experiment:
     Raises:
         PerceptionError: a data set, weights file or setting that is not right.
     """
-    scheme, box_names = declared_labels(_plain(config.data))
+    known = declared(_plain(config.data))
     sets = build_sets(_plain(config.data), build_augment(_plain(config.augment)))
     if not trained and not config.get("resume"):
         check_sizes(sets, input_size(config))
-    model = build_network(config, scheme, box_names)
+    model = build_network(config, known)
     tasks = tuple(dict.fromkeys(t for s in sets for t in s.tasks))
     for task in tasks:
         if task not in model.heads:
@@ -138,47 +143,62 @@ def build(config: DictConfig, *, trained: bool = False) -> Experiment:
                 f"one, because a data set trains {task}",
                 f"Choose head/{task}=..., or leave {task} out of data.sets.*.tasks.",
             )
+        if model.head(task).kind is not known.tasks[task].kind:
+            raise PerceptionError(
+                f"head.{task}",
+                f"a head of the kind {model.head(task).kind}",
+                f"one of the kind {known.tasks[task].kind}, as the labels are",
+            )
     for task, head in model.heads.items():
         head.requires_grad_(task in tasks)  # DDP waits for the gradients of all that is trained
     return Experiment(
-        model,
-        sets,
-        scheme,
-        box_names,
-        input_size(config),
-        int(config.trainer.workers),
-        int(config.seed),
+        model, sets, known, input_size(config), int(config.trainer.workers), int(config.seed)
     )
 
 
 def build_model(config: DictConfig) -> Model:
     """The model of a run, with random weights and without touching data on disk."""
-    scheme, box_names = declared_labels(_plain(config.data))
+    known = declared(_plain(config.data))
     config = config.copy()
     config.encoder.weights = None
-    network = build_network(config, scheme, box_names)
-    return Model(network, scheme=scheme, size=input_size(config))
+    network = build_network(config, known)
+    return Model(network, schemes=known.schemes, size=input_size(config))
 
 
-def build_network(
-    config: DictConfig, scheme: LabelScheme | None, box_names: Sequence[str]
-) -> MultiTask:
-    """Encoder and the heads that have something to predict; class lists come from the labels."""
+def build_network(config: DictConfig, known: Declared) -> MultiTask:
+    """Encoder and the heads that have something to predict; class lists come from the labels.
+
+    A head of classes or boxes for which no data set has a task is left out.
+    """
     encoder = create(config.encoder, "encoder")
-    classes: dict[str, Sequence[str]] = {
-        "semantic": scheme.names if scheme else (),
-        "boxes": tuple(box_names),
-    }
     heads = []
     for task, settings in config.head.items():
-        if not settings or (task in classes and not classes[task]):
+        if not settings:
             continue
-        extra: dict[str, Any] = {"classes": list(classes[task])} if task in classes else {}
+        kind = _kind_of(settings, f"head.{task}")
+        names = known.class_names(str(task))
+        if kind in (Kind.CLASSES, Kind.BOXES) and not names:
+            continue
+        extra: dict[str, Any] = {"task": str(task)}
+        extra |= {"classes": list(names)} if names else {}
         extra |= {"channels": encoder.channels, "strides": encoder.strides}
         heads.append(create(settings, f"head.{task}", **extra))
     if not heads:
         raise PerceptionError("head", "no head", "at least one", "Choose e.g. head/road=fcn8s.")
     return MultiTask(encoder, heads)
+
+
+def _kind_of(settings: DictConfig, where: str) -> Kind:
+    """The kind of the head class that `_target_` names."""
+    from hydra.utils import get_class
+
+    try:
+        kind = get_class(str(settings.get("_target_"))).kind  # type: ignore[attr-defined]
+    except (ImportError, AttributeError, ValueError) as error:
+        raise PerceptionError(
+            f"{where}._target_", str(settings.get("_target_")), "a head, e.g. of conf/head"
+        ) from error
+    return Kind(kind)
 
 
 def create(settings: Any, where: str, **extra: Any) -> Any:

@@ -19,7 +19,7 @@ from perception.files.finding import listing as entries_of
 from perception.formats.frame_lists import Names, read_lines
 from perception.formats.manifest import Manifest, Split, template_fields, template_regex
 
-_LABEL_SUFFIXES = (".txt", ".json", ".xml", ".mat", *IMAGE_SUFFIXES)
+_LABEL_SUFFIXES = (".txt", ".json", ".xml", ".mat", ".npy", *IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from perception.errors import PerceptionError
 from perception.files import packaged, read_text, read_yaml
 from perception.labels import LabelScheme, load_scheme
 from perception.lists import texts
+from perception.tasks import STANDARD, Kind, Task
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -47,6 +48,22 @@ class BoxClass:
 
 
 @dataclass(frozen=True)
+class TargetInfo:
+    """What a label of one's own holds, and how its files say it."""
+
+    task: Task  # named like its part of the layout
+    labels: str = ""  # CLASSES: the label table, a packaged data set or a YAML file
+    classes: tuple[str, ...] = ()  # MASK without files: the union of these of `semantic`
+    scale: float = 1 / 256  # VALUES in PNGs: what 1 stands for
+    invalid: float | None = 0  # VALUES in PNGs: the number of unknown pixels; None: all are known
+
+    @cached_property
+    def scheme(self) -> LabelScheme:
+        """The label table of a target of the kind CLASSES."""
+        return load_scheme(self.labels)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a dataset.yaml says."""
 
@@ -62,6 +79,7 @@ class Manifest:
     road: tuple[str, ...] = ()  # classes whose union is the road label
     boxes: tuple[BoxClass, ...] = ()
     pseudo: Mapping[str, str] = field(default_factory=dict)  # task → the model that made its labels
+    targets: Mapping[str, TargetInfo] = field(default_factory=dict)  # beside the usual labels
     licence: str = ""
     source: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)  # what its reader alone understands
@@ -75,6 +93,11 @@ class Manifest:
     def is_packaged(self) -> bool:
         """Whether it came with the project; its lists name complete data sets."""
         return self.path.resolve().is_relative_to(packaged("datasets").resolve())
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """What its labels can answer: the usual tasks, and those of `targets`."""
+        return STANDARD | {name: info.task for name, info in self.targets.items()}
 
     @property
     def reader_module(self) -> ModuleType:
@@ -172,6 +195,9 @@ def load_manifest(name: str | Path) -> Manifest:
         road=texts(content.get("road"), f"{path}: road"),
         boxes=boxes,
         pseudo={str(k): str(v) for k, v in (content.get("pseudo") or {}).items()},
+        targets={
+            str(k): _target(path, str(k), v) for k, v in (content.get("targets") or {}).items()
+        },
         licence=str(content.get("licence", "")),
         source=str(content.get("source", "")),
         extra=dict(content.get("extra") or {}),
@@ -244,6 +270,37 @@ def _box_class(path: Path, name: str, row: Any) -> BoxClass:
     where = f"{path}: boxes.{name}"
     types = texts(row["types"], f"{where}.types")
     return BoxClass(name, types, texts(row.get("neighbours"), f"{where}.neighbours"))
+
+
+_TARGET_KEYS = ("kind", "unit", "labels", "classes", "scale", "invalid")
+
+
+def _target(path: Path, name: str, row: Any) -> TargetInfo:
+    where, allowed = f"{path}: targets.{name}", set(_TARGET_KEYS)
+    if not isinstance(row, Mapping) or not {"kind"} <= set(row) <= allowed:
+        raise _bad(where, str(row), f"a table with kind and any of {sorted(allowed)}")
+    kinds = [kind.value for kind in (Kind.MASK, Kind.CLASSES, Kind.VALUES)]
+    if row["kind"] not in kinds:
+        raise _bad(f"{where}.kind", str(row["kind"]), f"one of {', '.join(kinds)}")
+    kind = Kind(row["kind"])
+    if (kind is Kind.CLASSES) != ("labels" in row):
+        raise _bad(
+            where,
+            f"{kind} {'with' if 'labels' in row else 'without'} labels",
+            "labels for the kind classes only",
+        )
+    numbers = {k: row[k] for k in ("scale", "invalid") if row.get(k) is not None}
+    if any(not isinstance(v, int | float) for v in numbers.values()) or row.get("scale", 1) <= 0:
+        raise _bad(where, str(numbers), "numbers, scale above 0")
+    labels = str(row.get("labels", ""))
+    beside = path.parent / labels
+    return TargetInfo(
+        Task(name, kind, str(row.get("unit", ""))),
+        str(beside) if labels and beside.is_file() else labels,
+        texts(row.get("classes"), f"{where}.classes"),
+        float(row.get("scale", 1 / 256)),
+        row.get("invalid", 0),
+    )
 
 
 def _bad(where: object, found: str, expected: str) -> PerceptionError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from perception.errors import PerceptionError
 from perception.files import read_image
 from perception.labels import LabelScheme
 from perception.models.heads.dense import DenseOutput
 from perception.models.multitask import MultiTask
-from perception.structures import Image, Prediction, SemanticLabel
+from perception.structures import (
+    Boxes,
+    ClassesResult,
+    Image,
+    MaskResult,
+    Prediction,
+    Result,
+    SemanticLabel,
+    ValuesResult,
+    by_task,
+)
+from perception.tasks import Kind
 
 MULTIPLE = 32  # the coarsest stride: inputs are padded to whole cells
 
@@ -37,7 +49,8 @@ class Model:
 
     Args:
         network: a `MultiTask` model.
-        scheme: label scheme of the semantic head, None without one.
+        scheme: label scheme of the task semantic, None without one.
+        schemes: label schemes by task, for networks with several tasks of that kind.
         size: (height, width) every image is resized to; None: its own size, padded to whole cells.
     """
 
@@ -46,11 +59,12 @@ class Model:
         network: MultiTask,
         *,
         scheme: LabelScheme | None = None,
+        schemes: Mapping[str, LabelScheme] | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
         self.network = network
         network.eval()
-        self.scheme = scheme
+        self.schemes = by_task(schemes, {"semantic": scheme} if scheme else {})
         self.size = size
         self.timing = Timing(0.0, 0.0, 0.0)  # of the last prediction
 
@@ -60,8 +74,13 @@ class Model:
         return next(self.network.parameters()).device
 
     @property
+    def scheme(self) -> LabelScheme | None:
+        """The label scheme of the task semantic."""
+        return self.schemes.get("semantic")
+
+    @property
     def tasks(self) -> tuple[str, ...]:
-        """What it predicts: any of road, boxes, semantic."""
+        """What it predicts: the names of its heads."""
         return self.network.tasks
 
     @torch.inference_mode()
@@ -110,23 +129,47 @@ class Model:
         self, outputs: dict[str, object], key: str, size: tuple[int, int], inside: tuple[int, int]
     ) -> Prediction:
         """Head outputs → `Prediction` of (height, width) `size`."""
-        prediction = Prediction(key, size)
-        outputs = {task: _in_original_pixels(o, inside, size) for task, o in outputs.items()}
-        if "road" in outputs:
-            road = self.network.head("road").decode(outputs["road"])
-            prediction = replace(prediction, road=road)
-        if "semantic" in outputs and self.scheme is not None:
-            ids, score = self.network.head("semantic").decode(outputs["semantic"])
-            semantic = SemanticLabel(self.scheme.train_to_id[ids], self.scheme)
-            prediction = replace(prediction, semantic=semantic, semantic_score=score)
-        if "boxes" in outputs:
-            boxes = self.network.head("boxes").decode(outputs["boxes"])
-            scale = np.array([size[1] / inside[1], size[0] / inside[0]] * 2)
-            xyxy = np.clip(boxes.xyxy * scale, 0, [size[1], size[0]] * 2)
-            boxes = boxes.replace(xyxy=xyxy)
-            seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-            prediction = replace(prediction, boxes=boxes[seen])
-        return prediction
+        results: dict[str, Result] = {}
+        for task, output in outputs.items():
+            head = self.network.head(task)
+            decoded = head.decode(_in_original_pixels(output, inside, size))
+            results[task] = _RESULTS[head.kind](self, task, decoded, size, inside)
+        return Prediction(key, size, results=results)
+
+
+Sides = tuple[int, int]  # (height, width)
+
+
+def _mask(_: Model, __: str, decoded: Any, ___: Sides, ____: Sides) -> Result:
+    return MaskResult(decoded)
+
+
+def _classes(model: Model, task: str, decoded: Any, _: Sides, __: Sides) -> Result:
+    if task not in model.schemes:
+        raise PerceptionError(f"task {task}", "no label scheme", "the one that it was trained with")
+    scheme, (ids, score) = model.schemes[task], decoded
+    return ClassesResult(SemanticLabel(scheme.train_to_id[ids], scheme), score)
+
+
+def _values(model: Model, task: str, decoded: Any, _: Sides, __: Sides) -> Result:
+    return ValuesResult(decoded, model.network.head(task).unit)
+
+
+def _boxes(_: Model, __: str, decoded: Any, size: Sides, inside: Sides) -> Result:
+    scale = np.array([size[1] / inside[1], size[0] / inside[0]] * 2)
+    xyxy = np.clip(decoded.xyxy * scale, 0, [size[1], size[0]] * 2)
+    seen = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
+    boxes: Boxes = decoded.replace(xyxy=xyxy)[seen]
+    return boxes
+
+
+# model, task, what the head decoded, size of the image and of the network's input → result
+_RESULTS: dict[Kind, Callable[[Model, str, Any, Sides, Sides], Result]] = {
+    Kind.MASK: _mask,
+    Kind.CLASSES: _classes,
+    Kind.VALUES: _values,
+    Kind.BOXES: _boxes,
+}
 
 
 def pixels_of(

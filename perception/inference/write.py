@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,21 @@ import numpy as np
 
 from perception.files import write_image, write_json
 from perception.formats.kitti_object import write_results
-from perception.structures import Boxes, Prediction
+from perception.formats.values import write_array, write_values
+from perception.structures import Boxes, ClassesResult, MaskResult, Prediction, ValuesResult
+from perception.tasks import Kind
 
 
 def write_prediction(prediction: Prediction, out: Path) -> None:
     """Writes one prediction below `out`, in the formats that `perception score` reads.
 
-    `road/KEY.png` 8-bit confidence, `boxes/KEY.txt` KITTI results, `semantic/KEY.png` label ids of
-    the scheme, `json/KEY.json` boxes and shares of every class.
+    A folder per task: masks as 8-bit confidence, boxes as KITTI results, classes as label ids of
+    their scheme, numbers as 16-bit PNG of 1/256 steps and as `.npy`. `json/KEY.json` has boxes,
+    shares of every mask and class, and ranges of numbers.
     """
-    key = prediction.key
-    if prediction.road is not None:
-        confidence = np.rint(255 * np.clip(prediction.road, 0, 1)).astype(np.uint8)
-        write_image(out / "road" / f"{key}.png", confidence)
-    if prediction.boxes is not None:
-        write_results(out / "boxes" / f"{key}.txt", prediction.boxes)
-    if prediction.semantic is not None:
-        write_image(out / "semantic" / f"{key}.png", prediction.semantic.ids)
-    write_json(out / "json" / f"{key}.json", summary(prediction))
+    for task, result in prediction.results.items():
+        _WRITE[result.kind](out / task / prediction.key, result)
+    write_json(_file(out / "json" / prediction.key, ".json"), summary(prediction))
 
 
 def summary(prediction: Prediction) -> dict[str, Any]:
@@ -36,20 +34,54 @@ def summary(prediction: Prediction) -> dict[str, Any]:
         "height": prediction.size[0],
         "width": prediction.size[1],
     }
-    if prediction.road is not None:
-        content["road_share"] = float((prediction.road >= 0.5).mean())
-    if prediction.boxes is not None:
-        content["boxes"] = _rows(prediction.boxes)
-    if prediction.semantic is not None:
-        scheme, ids = prediction.semantic.scheme, prediction.semantic.train_ids
-        counts = np.bincount(ids.ravel(), minlength=len(scheme.names))
-        shares = counts[: len(scheme.names)] / ids.size
-        content["semantic_share"] = dict(zip(scheme.names, shares.tolist(), strict=True))
+    for task, result in prediction.results.items():
+        name, value = _SUMMARY[result.kind](task, result)
+        content[name] = value
     return content
 
 
-def _rows(boxes: Boxes) -> list[dict[str, Any]]:
-    return [
+def _file(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _write_mask(path: Path, result: MaskResult) -> None:
+    confidence = np.rint(255 * np.clip(result.probability, 0, 1)).astype(np.uint8)
+    write_image(_file(path, ".png"), confidence)
+
+
+def _write_values(path: Path, result: ValuesResult) -> None:
+    write_values(_file(path, ".png"), result.values)
+    write_array(_file(path, ".npy"), result.values)
+
+
+def _class_shares(task: str, result: ClassesResult) -> tuple[str, dict[str, float]]:
+    scheme, ids = result.label.scheme, result.label.train_ids
+    counts = np.bincount(ids.ravel(), minlength=len(scheme.names))
+    shares = counts[: len(scheme.names)] / ids.size
+    return f"{task}_share", dict(zip(scheme.names, shares.tolist(), strict=True))
+
+
+def _range(task: str, result: ValuesResult) -> tuple[str, dict[str, Any]]:
+    low, middle, high = np.percentile(result.values, (0, 50, 100)).tolist()
+    return task, {"least": low, "median": middle, "greatest": high, "unit": result.unit}
+
+
+def _rows(task: str, boxes: Boxes) -> tuple[str, list[dict[str, Any]]]:
+    return task, [
         {"name": str(name), "score": float(score), "xyxy": xyxy.tolist()}
         for name, score, xyxy in zip(boxes.names, boxes.score, boxes.xyxy, strict=True)
     ]
+
+
+_WRITE: dict[Kind, Callable[[Path, Any], None]] = {
+    Kind.MASK: _write_mask,
+    Kind.CLASSES: lambda path, result: write_image(_file(path, ".png"), result.label.ids),
+    Kind.VALUES: _write_values,
+    Kind.BOXES: lambda path, boxes: write_results(_file(path, ".txt"), boxes),
+}
+_SUMMARY: dict[Kind, Callable[[str, Any], tuple[str, Any]]] = {
+    Kind.MASK: lambda task, result: (f"{task}_share", float((result.probability >= 0.5).mean())),
+    Kind.CLASSES: _class_shares,
+    Kind.VALUES: _range,
+    Kind.BOXES: _rows,
+}

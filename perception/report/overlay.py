@@ -6,7 +6,8 @@ a page are best enlarged first (`enlarge`), so that lines and names stay fine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.labels import IGNORE_INDEX
-from perception.structures import Prediction
+from perception.structures import (
+    Boxes,
+    ClassesResult,
+    Label,
+    MaskLabel,
+    MaskResult,
+    Prediction,
+    RoadLabel,
+    SemanticLabel,
+    ValuesLabel,
+    ValuesResult,
+)
+from perception.tasks import Kind
 
 RGB = tuple[int, int, int]
 Picture = NDArray[np.uint8]  # (H, W, 3)
@@ -192,17 +205,88 @@ def _font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
+def mask_color(task: str) -> RGB:
+    """The colour of a mask, the same on every page."""
+    return ROAD if task == "road" else _OTHER_COLORS[sum(task.encode()) % len(_OTHER_COLORS)]
+
+
+def draw_values(image: Picture, values: NDArray[Any], *, alpha: float = 0.7) -> Picture:
+    """Numbers per pixel as colours, small ones warm; from the 2nd to the 98th of 100 parts.
+
+    `values`: (H, W), NaN where unknown: hatched.
+    """
+    known = np.isfinite(values)
+    if not known.any():
+        return _hatch(image, ~known)
+    low, high = np.percentile(values[known], (2, 98))
+    share = np.clip((np.where(known, values, low) - low) / max(high - low, 1e-9), 0, 1)
+    colors = cv2.applyColorMap((255 * (1 - share)).astype(np.uint8), cv2.COLORMAP_TURBO)
+    colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+    mixed = np.where(known[..., None], (1 - alpha) * image + alpha * colors, image)
+    return _hatch(np.ascontiguousarray(mixed.round().astype(np.uint8)), ~known)
+
+
 def draw_prediction(image: Picture, prediction: Prediction, *, score: float = 0.4) -> Picture:
-    """Semantic colours, road tint and boxes of at least `score`, whichever were predicted."""
+    """Everything that was predicted: classes, numbers, masks, boxes of at least `score`."""
+    return _draw_all(image, prediction.results, score)
+
+
+def draw_labels(image: Picture, labels: Mapping[str, Label]) -> Picture:
+    """Labels by task, drawn like predictions; what is not valid is hatched."""
+    return _draw_all(image, labels, 0.0)
+
+
+def _draw_all(image: Picture, values: Mapping[str, Any], score: float) -> Picture:
     drawn = image
-    if prediction.semantic is not None:
-        scheme = prediction.semantic.scheme
-        drawn = draw_semantic(
-            drawn, prediction.semantic.train_ids, scheme.colors, alpha=SEMANTIC_ALPHA
-        )
-    if prediction.road is not None:
-        drawn = draw_road(drawn, prediction.road)
-    if prediction.boxes is not None:
-        shown = prediction.boxes[prediction.boxes.score >= score]
-        drawn = draw_boxes(drawn, shown.xyxy, shown.names, scores=shown.score)
+    for kind, draw in _DRAW.items():
+        for task, value in values.items():
+            if value.kind is kind:
+                drawn = draw(drawn, task, value, score)
     return drawn
+
+
+def _draw_classes(
+    image: Picture, _: str, value: ClassesResult | SemanticLabel, __: float
+) -> Picture:
+    label = value.label if isinstance(value, ClassesResult) else value
+    return draw_semantic(image, label.train_ids, label.scheme.colors, alpha=SEMANTIC_ALPHA)
+
+
+def _draw_values(image: Picture, _: str, value: ValuesResult | ValuesLabel, __: float) -> Picture:
+    return draw_values(image, value.values)
+
+
+def _draw_mask(
+    image: Picture, task: str, value: MaskResult | MaskLabel | RoadLabel, _: float
+) -> Picture:
+    color = mask_color(task)
+    if isinstance(value, MaskResult):
+        return draw_road(image, value.probability, color=color)
+    return draw_road(image, value.mask, valid=value.valid, color=color)
+
+
+def _draw_boxes(image: Picture, _: str, boxes: Boxes, score: float) -> Picture:
+    shown = boxes[np.isnan(boxes.score) | (boxes.score >= score)]
+    return draw_boxes(image, shown.xyxy, shown.names, scores=shown.score, ignore=shown.ignore)
+
+
+_DRAW: dict[Kind, Callable[[Picture, str, Any, float], Picture]] = {  # what is below comes first
+    Kind.CLASSES: _draw_classes,
+    Kind.VALUES: _draw_values,
+    Kind.MASK: _draw_mask,
+    Kind.BOXES: _draw_boxes,
+}
+
+
+def enlarged(value: Any, factor: int) -> Any:
+    """A label or result for an image `factor` times as large."""
+    if isinstance(value, Boxes):
+        return value.replace(xyxy=value.xyxy * factor)
+    if isinstance(value, ClassesResult):
+        return ClassesResult(enlarged(value.label, factor))
+    grown = {
+        f.name: enlarge_label(array, factor)
+        for f in fields(value)
+        if isinstance(array := getattr(value, f.name), np.ndarray)
+    }
+    return replace(value, **grown)

@@ -38,7 +38,7 @@ class StoredRun:
     def model(self) -> Model:
         """What predicts."""
         e = self.experiment
-        return Model(e.model, scheme=e.scheme, size=e.size)
+        return Model(e.model, schemes=e.schemes, size=e.size)
 
 
 def open_run(

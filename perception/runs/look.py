@@ -6,21 +6,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from perception.data.batch import Sample
+from perception.data.batch import DenseTarget, Sample, SampleBoxes, Target
 from perception.data.build import TaskSet
+from perception.data.datasets import TaskSource
 from perception.data.sampling import sample_seed
+from perception.labels import IGNORE_INDEX
 from perception.report.overlay import (
     IGNORED,
-    ROAD,
+    RGB,
+    Picture,
     box_color,
     draw_boxes,
     draw_road,
     draw_semantic,
+    draw_values,
     enlarge,
     enlarge_label,
+    mask_color,
 )
 from perception.report.page import render
 from perception.report.parts import Column, Legend, Panel, Part, Pictures, Section, Table
+from perception.tasks import Kind
 
 WIDTH = 720  # narrower samples are enlarged to about this before labels are drawn
 
@@ -64,17 +70,24 @@ def sample_panels(sample: Sample, task_set: TaskSet) -> tuple[Panel, ...]:
     factor = max(1, round(WIDTH / sample.image.shape[1]))
     image = enlarge(sample.image, factor)
     panels = [Panel("image", image)]
-    if sample.road is not None:
-        road = enlarge_label(sample.road, factor)
-        panels.append(Panel("road", draw_road(image, road == 1, valid=road != 255)))
-    if sample.semantic is not None and task_set.train.scheme is not None:
-        ids = enlarge_label(sample.semantic, factor)
-        panels.append(Panel("semantic", draw_semantic(image, ids, task_set.train.scheme.colors)))
-    if sample.boxes is not None:
-        names = [task_set.train.box_names[i] for i in sample.boxes.label]
-        drawn = draw_boxes(image, sample.boxes.xyxy * factor, names, ignore=sample.boxes.ignore)
-        panels.append(Panel("boxes", drawn))
+    for source in task_set.train.sources:
+        target = sample.targets[source.task.name]
+        panels.append(Panel(source.task.name, _drawn(image, source, target, factor)))
     return tuple(panels)
+
+
+def _drawn(image: Picture, source: TaskSource, target: Target, factor: int) -> Picture:
+    """The target of one task drawn into its image, both enlarged by `factor`."""
+    if isinstance(target, SampleBoxes):
+        names = [source.class_names[i] for i in target.label]
+        return draw_boxes(image, target.xyxy * factor, names, ignore=target.ignore)
+    array = enlarge_label(target.array, factor)
+    if target.kind is Kind.VALUES:
+        return draw_values(image, array)
+    if source.scheme is not None:
+        return draw_semantic(image, array, source.scheme.colors)
+    color = mask_color(source.task.name)
+    return draw_road(image, array == 1, valid=array != IGNORE_INDEX, color=color)
 
 
 def _section(task_set: TaskSet, samples: Sequence[Sample]) -> Section:
@@ -95,34 +108,23 @@ def _section(task_set: TaskSet, samples: Sequence[Sample]) -> Section:
 
 
 def _legend(task_set: TaskSet) -> Legend:
-    entries = [("road (target)", ROAD)] if "road" in task_set.tasks else []
-    if scheme := task_set.train.scheme:
-        entries += [(c.name, c.color) for c in scheme.trained]
-    entries += [(f"{name} (box)", box_color(name)) for name in task_set.train.box_names]
-    return Legend((*entries, ("ignored", IGNORED)))
+    entries: list[tuple[str, RGB]] = []
+    for source in task_set.train.sources:
+        if source.task.kind is Kind.MASK:
+            entries.append((f"{source.task.name} (target)", mask_color(source.task.name)))
+        entries += [(c.name, c.color) for c in (source.scheme.trained if source.scheme else ())]
+        entries += [(f"{c.name} (box)", box_color(c.name)) for c in source.classes]
+    return Legend((*dict.fromkeys(entries), ("ignored", IGNORED)))
+
+
+Row = tuple[str, str, float | None, int | None]  # task, class, share of pixels, boxes
 
 
 def _shares(task_set: TaskSet, samples: Sequence[Sample]) -> Table:
     """How often each class is seen in the samples of this page."""
-    rows: list[tuple[str, str, float | None, int | None]] = []
-    if "road" in task_set.tasks:
-        road = np.concatenate([s.road.ravel() for s in samples if s.road is not None])
-        rows.append(("road", "road", float((road == 1).mean()), None))
-        rows.append(("road", "ignored", float((road == 255).mean()), None))
-    if scheme := task_set.train.scheme:
-        ids = np.concatenate([s.semantic.ravel() for s in samples if s.semantic is not None])
-        count = np.bincount(ids, minlength=256)
-        rows += [
-            ("semantic", n, float(count[i] / ids.size), None) for i, n in enumerate(scheme.names)
-        ]
-        rows.append(("semantic", "ignored", float(count[255] / ids.size), None))
-    if "boxes" in task_set.tasks:
-        boxes = [s.boxes for s in samples if s.boxes is not None]
-        for i, name in enumerate(task_set.train.box_names):
-            rows.append(
-                ("boxes", name, None, sum(int(((b.label == i) & ~b.ignore).sum()) for b in boxes))
-            )
-        rows.append(("boxes", "ignored", None, sum(int(b.ignore.sum()) for b in boxes)))
+    rows: list[Row] = []
+    for source in task_set.train.sources:
+        rows += _rows(source, [s.targets[source.task.name] for s in samples])
     columns = (
         Column("task", "text"),
         Column("class", "text"),
@@ -130,3 +132,22 @@ def _shares(task_set: TaskSet, samples: Sequence[Sample]) -> Table:
         Column("boxes", "count"),
     )
     return Table(columns, tuple(rows), title="What these samples hold", tall=True)
+
+
+def _rows(source: TaskSource, targets: Sequence[Target]) -> list[Row]:
+    task = source.task.name
+    boxes = [t for t in targets if isinstance(t, SampleBoxes)]
+    if boxes:
+        found = [
+            (task, name, None, sum(int(((b.label == i) & ~b.ignore).sum()) for b in boxes))
+            for i, name in enumerate(source.class_names)
+        ]
+        return [*found, (task, "ignored", None, sum(int(b.ignore.sum()) for b in boxes))]
+    pixels = np.concatenate([t.array.ravel() for t in targets if isinstance(t, DenseTarget)])
+    if source.task.kind is Kind.VALUES:
+        known = float(np.isfinite(pixels).mean())
+        return [(task, "known", known, None), (task, "ignored", 1 - known, None)]
+    count = np.bincount(pixels, minlength=256)
+    named = dict(enumerate(source.class_names)) or {1: task}
+    shares = [(task, n, float(count[i] / pixels.size), None) for i, n in named.items()]
+    return [*shares, (task, "ignored", float(count[IGNORE_INDEX] / pixels.size), None)]

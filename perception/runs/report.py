@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -17,15 +18,13 @@ from perception.experiments.evaluate import Evaluation, SetEvaluation
 from perception.files import write_text
 from perception.inference.model import Model
 from perception.report.overlay import (
-    ROAD,
-    SEMANTIC_ALPHA,
+    RGB,
     box_color,
-    draw_boxes,
+    draw_labels,
     draw_prediction,
-    draw_road,
-    draw_semantic,
     enlarge,
-    enlarge_label,
+    enlarged,
+    mask_color,
 )
 from perception.report.page import PICTURE_WIDTH, render
 from perception.report.parts import (
@@ -44,7 +43,8 @@ from perception.report.parts import (
     Text,
 )
 from perception.runs.evaluate import StoredRun, evaluate_run, machine, open_run, training_seconds
-from perception.structures import Frame, Prediction
+from perception.structures import Frame
+from perception.tasks import Kind
 from perception.training.logs import read_log
 
 SHOWN = 3  # best and worst frames per data set and task
@@ -103,30 +103,53 @@ def _overview(evaluation: Evaluation) -> Section:
 def _numbers(result: SetEvaluation) -> list[Section]:
     """Tables and curves of every task of one set."""
     sections = []
-    count = f"{len(result.frames):,} frames"
-    protocols = {p.name.split("/")[0]: f"{p.name}, version {p.version}" for p in result.protocols}
-    if result.road:
-        scores = result.road.compute()
-        curves = road_curves(scores)
-        parts = (road_table(scores), *curves.parts)
-        intro = f"Protocol {protocols['kitti_road']}; {count}."
-        sections.append(Section(f"{result.dataset}: road", parts, intro))
-    if result.boxes:
-        told = object_result(result.boxes.compute())
-        parts_boxes: list[Part] = [Text(note, warning=True) for note in told.notes]
-        parts_boxes += [*told.tables, *(p for s in told.sections for p in s.parts)]
-        intro = f"Protocol {protocols['kitti_object']}; {count}."
-        sections.append(Section(f"{result.dataset}: boxes", tuple(parts_boxes), intro))
-    if result.semantic and result.scheme:
-        names = result.scheme.names
-        iou = dict(zip(names, map(float, result.semantic.compute().iou), strict=True))
-        table = class_table("Intersection over union", {"IoU": iou})
-        kept = np.ones(len(names), bool)
-        confusion = confusion_section(result.semantic.table, names, kept)
-        intro = f"Protocol {protocols['semantic']}; {count}."
-        parts_semantic = (table, *confusion.parts)
-        sections.append(Section(f"{result.dataset}: semantic classes", parts_semantic, intro))
+    for task, meter in result.meters.items():
+        intro = (
+            f"Protocol {meter.protocol.name}, version {meter.protocol.version}; "
+            f"{len(result.frames):,} frames."
+        )
+        parts = tuple(_PARTS[meter.task.kind](meter))
+        if parts:
+            sections.append(Section(f"{result.dataset}: {task}", parts, intro))
     return sections
+
+
+def _mask_parts(meter: Any) -> Sequence[Part]:
+    scores = meter.evaluator.compute()
+    return (road_table(scores), *road_curves(scores).parts) if scores else ()
+
+
+def _boxes_parts(meter: Any) -> Sequence[Part]:
+    told = object_result(meter.evaluator.compute())
+    notes = [Text(note, warning=True) for note in told.notes]
+    return (*notes, *told.tables, *(part for s in told.sections for part in s.parts))
+
+
+def _classes_parts(meter: Any) -> Sequence[Part]:
+    iou = dict(zip(meter.names, map(float, meter.confusion.compute().iou), strict=True))
+    table = class_table("Intersection over union", {"IoU": iou})
+    kept = np.ones(len(meter.names), bool)
+    return (table, *confusion_section(meter.confusion.table, meter.names, kept).parts)
+
+
+def _values_parts(meter: Any) -> Sequence[Part]:
+    scores, unit = meter.metrics(), f" ({meter.task.unit})" if meter.task.unit else ""
+    columns = (
+        Column(f"mean absolute error{unit}", "number"),
+        Column("AbsRel", "number", "mean of |predicted - labelled| / labelled"),
+        Column(f"RMSE{unit}", "number"),
+        Column("δ < 1.25", "percent", "share of pixels within a factor of 1.25"),
+        Column("known pixels", "count"),
+    )
+    return (Table(columns, ((*scores.values(), meter.errors.known),)),)
+
+
+_PARTS: dict[Kind, Callable[[Any], Sequence[Part]]] = {
+    Kind.MASK: _mask_parts,
+    Kind.CLASSES: _classes_parts,
+    Kind.VALUES: _values_parts,
+    Kind.BOXES: _boxes_parts,
+}
 
 
 def _frames(run: StoredRun, result: SetEvaluation) -> list[Section]:
@@ -141,7 +164,7 @@ def _frames(run: StoredRun, result: SetEvaluation) -> list[Section]:
     index = {f.key: i for i, f in enumerate(result.frames)}
     val = next(s.val for s in run.experiment.sets if s.name == result.dataset)
     assert val is not None
-    parts: list[Part] = [_legend(result, run.experiment.box_names)]
+    parts: list[Part] = [_legend(result)]
     for title, frames in zip(("Best", "Worst"), shown, strict=True):
         for score in frames:
             frame = val.labelled(index[score.key])
@@ -151,7 +174,8 @@ def _frames(run: StoredRun, result: SetEvaluation) -> list[Section]:
         (f.key, *(f.scores.get(t, math.nan) for t in tasks)) for f in ranked[::-1]
     )
     columns = (Column("frame", "text"), *(Column(t) for t in tasks))
-    note = "A frame's own F1 at 0.5 (road), mean IoU (semantic), F1 at overlap 0.5 (boxes)."
+    told = ", ".join(f"{meter.note} ({task})" for task, meter in result.meters.items())
+    note = f"A frame's own scores: {told}."
     parts.append(Table(columns, rows, "All frames, worst first", note, tall=True))
     return [Section(f"{result.dataset}: frames", tuple(parts))]
 
@@ -162,41 +186,24 @@ def _panels(model: Model, frame: Frame) -> tuple[Panel, ...]:
     factor = -(-PICTURE_WIDTH // pixels.shape[1])
     image = enlarge(pixels, factor)
     prediction = model.predict(pixels, key=frame.key)
-    label = image
-    if frame.semantic and model.scheme and frame.semantic.scheme.names == model.scheme.names:
-        ids = enlarge_label(frame.semantic.train_ids, factor)
-        label = draw_semantic(label, ids, model.scheme.colors, alpha=SEMANTIC_ALPHA)
-    if frame.road:
-        valid = enlarge_label(frame.road.valid, factor)
-        label = draw_road(label, enlarge_label(frame.road.road, factor), valid=valid)
-    if frame.boxes is not None:
-        b = frame.boxes
-        label = draw_boxes(label, b.xyxy * factor, b.names, ignore=b.ignore)
-    predicted = draw_prediction(image, _enlarged(prediction, factor))
-    return Panel("predicted", predicted), Panel("labelled", label)
+    results = {task: enlarged(result, factor) for task, result in prediction.results.items()}
+    labels = {
+        task: enlarged(frame.labels[task], factor) for task in results if task in frame.labels
+    }
+    predicted = draw_prediction(image, replace(prediction, results=results))
+    return Panel("predicted", predicted), Panel("labelled", draw_labels(image, labels))
 
 
-def _enlarged(prediction: Prediction, factor: int) -> Prediction:
-    """The same prediction for an image `factor` times as large."""
-    road, semantic, boxes = prediction.road, prediction.semantic, prediction.boxes
-    return replace(
-        prediction,
-        road=None if road is None else enlarge_label(road, factor),
-        semantic=semantic and replace(semantic, ids=enlarge_label(semantic.ids, factor)),
-        boxes=None if boxes is None else boxes.replace(xyxy=boxes.xyxy * factor),
-    )
-
-
-def _legend(result: SetEvaluation, box_names: Sequence[str]) -> Legend:
+def _legend(result: SetEvaluation) -> Legend:
     """Which colour is what in the pictures of this set."""
-    entries = [("road", ROAD)] if result.road else []
-    entries += [(name, box_color(name)) for name in box_names] if result.boxes else []
-    if result.scheme:
-        colors = result.scheme.colors.tolist()
-        entries += [
-            (n, (c[0], c[1], c[2])) for n, c in zip(result.scheme.names, colors, strict=True)
-        ]
-    return Legend(tuple(entries))
+    entries: list[tuple[str, RGB]] = []
+    for task, meter in result.meters.items():
+        if meter.task.kind is Kind.MASK:
+            entries.append((task, mask_color(task)))
+        entries += [(name, box_color(name)) for name in meter.classes]
+        if meter.scheme:
+            entries += [(c.name, c.color) for c in meter.scheme.trained]
+    return Legend(tuple(dict.fromkeys(entries)))
 
 
 def _training(run: StoredRun) -> Section:
@@ -214,7 +221,7 @@ def _training(run: StoredRun) -> Section:
         parts.append(Lines("Learning rate", "step", "rate of the first group", lr))
     looks = read_log(run.folder / "evaluation.csv")
     if len(looks) > 1:
-        wanted = ("/mean_iou", "/max_f1", "/moderate/ap")
+        wanted = ("/mean_iou", "/max_f1", "/moderate/ap", "/delta_1.25")
         series = tuple(
             Series(n, [r["step"] for r in looks], [r.get(n, math.nan) for r in looks])
             for n in looks[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.report.overlay import box_color
-from perception.structures import Boxes, Prediction
+from perception.structures import Boxes, ClassesResult, MaskResult, Prediction, ValuesResult
+from perception.tasks import Kind
 
 
 def decoded(body: bytes, megapixels: float) -> NDArray[np.uint8]:
@@ -52,30 +54,41 @@ def answer_values(prediction: Prediction, score: float) -> dict[str, Any]:
 
     `score`: the lowest score of a box that is listed.
     """
-    results: dict[str, Any] = {}
-    if prediction.road is not None:
-        shades = np.rint(255 * np.clip(prediction.road, 0, 1)).astype(np.uint8)
-        results["road"] = {"kind": "mask", "png": _text(shades)}
-    if prediction.semantic is not None:
-        scheme = prediction.semantic.scheme
-        results["semantic"] = {
-            "kind": "classes",
-            "png": _text(prediction.semantic.train_ids),
-            "names": list(scheme.names),
-            "colors": scheme.colors.tolist(),
-        }
-    if prediction.boxes is not None:
-        results["boxes"] = {"kind": "boxes", "boxes": _rows(prediction.boxes, score)}
     height, width = prediction.size
+    results = {
+        task: {"kind": str(result.kind), **_ANSWERS[result.kind](result, score)}
+        for task, result in prediction.results.items()
+    }
     return {"height": height, "width": width, "results": results}
+
+
+def _mask(result: MaskResult, _: float) -> dict[str, Any]:
+    return {"png": _text(np.rint(255 * np.clip(result.probability, 0, 1)).astype(np.uint8))}
+
+
+def _classes(result: ClassesResult, _: float) -> dict[str, Any]:
+    scheme = result.label.scheme
+    return {
+        "png": _text(result.label.train_ids),
+        "names": list(scheme.names),
+        "colors": scheme.colors.tolist(),
+    }
+
+
+def _values(result: ValuesResult, _: float) -> dict[str, Any]:
+    """Shades from the least to the greatest value."""
+    low, high = float(result.values.min()), float(result.values.max())
+    shades = 255 * (result.values - low) / max(high - low, 1e-9)
+    png = _text(np.rint(shades).astype(np.uint8))
+    return {"png": png, "least": low, "greatest": high, "unit": result.unit}
 
 
 def _text(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(encoded(pixels)).decode("ascii")
 
 
-def _rows(boxes: Boxes, score: float) -> list[dict[str, Any]]:
-    return [
+def _boxes(boxes: Boxes, score: float) -> dict[str, Any]:
+    rows = [
         {
             "name": str(name),
             "score": round(float(own), 6),
@@ -85,3 +98,12 @@ def _rows(boxes: Boxes, score: float) -> list[dict[str, Any]]:
         for name, own, xyxy in zip(boxes.names, boxes.score, boxes.xyxy, strict=True)
         if own >= score
     ]
+    return {"boxes": rows}
+
+
+_ANSWERS: dict[Kind, Callable[[Any, float], dict[str, Any]]] = {
+    Kind.MASK: _mask,
+    Kind.CLASSES: _classes,
+    Kind.VALUES: _values,
+    Kind.BOXES: _boxes,
+}

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from perception.data.augment import Augment
-from perception.data.build import box_names, build_augment, build_sets, semantic_scheme
+from perception.data.build import build_augment, build_sets, declared_of
 from perception.data.datasets import frames_of_class
 from perception.errors import PerceptionError
 from tests.data.folders import camvid
@@ -36,9 +36,8 @@ def test_a_set_makes_batches_with_the_labels_of_its_tasks(options):
     assert batch.semantic.shape == batch.road.shape == (4, 16, 24)
     assert batch.boxes is None
     assert road_only.semantic is None
-    assert semantic_scheme([both]).names[3] == "road"
-    assert semantic_scheme([road]) is None
-    assert box_names([both]) == ()
+    assert declared_of([both]).class_names("semantic")[3] == "road"
+    assert declared_of([road]).schemes == declared_of([road]).boxes == {}
 
 
 def test_a_set_does_not_depend_on_the_sets_beside_it(options):
@@ -63,7 +62,7 @@ def test_processes_together_make_the_batch_of_one(options):
 def test_frames_can_be_drawn_by_class(options):
     (balanced,) = build(camvid={**options, "balanced": True})
     dataset = balanced.train
-    labels = np.stack([dataset.semantic_target(dataset.frame(i)) for i in range(4)])
+    labels = np.stack([dataset.target(dataset.frame(i), "semantic").array for i in range(4)])
 
     pools = balanced.stream(seed=0, workers=0).frames_of_class
 

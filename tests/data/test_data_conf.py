@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perception.data.batch import Sample, SampleBoxes
-from perception.data.build import OPTIONS, build_augment, declared_labels
+from perception.data.build import OPTIONS, build_augment, declared
 from perception.experiments.config import compose_config, options_of
 from perception.files import packaged, read_yaml
 
@@ -34,7 +34,8 @@ def test_a_packaged_choice_of_data_sets_is_complete(name):
     for options in config.data.sets.values():
         assert set(options) <= set(OPTIONS)
         assert options.root and options.tasks and options.batch_size
-    scheme, boxes = declared_labels(config.data)
+    known = declared(config.data)
     tasks = {t for options in config.data.sets.values() for t in options.tasks}
-    assert (scheme is not None) == ("semantic" in tasks)
-    assert bool(boxes) == ("boxes" in tasks)
+    assert set(known.tasks) == tasks
+    assert bool(known.class_names("semantic")) == ("semantic" in tasks)
+    assert bool(known.class_names("boxes")) == ("boxes" in tasks)

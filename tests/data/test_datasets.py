@@ -128,7 +128,7 @@ def test_samples_of_different_sizes_do_not_make_a_batch():
 def test_real_boxes_are_counted_by_class():
     data = open_dataset("kitti_object", shared("data", "kitti_object"), "all", tasks=["boxes"])
 
-    targets = [data.box_target(data.frame(i)) for i in range(len(data))]
+    targets = [data.target(data.frame(i), "boxes") for i in range(len(data))]
     true = np.concatenate([t.label[~t.ignore] for t in targets])
 
     assert data.summary == "kitti_object: 57 of 7481 frames"
@@ -145,7 +145,7 @@ def test_idd_lite_holds_whole_drives_apart():
     drives = [{f.key.split("/")[0] for f in d.frames} for d in (rest, held)]
     assert (len(rest), len(held)) == (1220, 183)
     assert not drives[0] & drives[1]
-    target, frame = rest.road_target(rest.frame(0)), rest.frame(0)
+    target, frame = rest.target(rest.frame(0), "road").array, rest.frame(0)
     np.testing.assert_array_equal(target == 1, frame.semantic.ids == 0)
     np.testing.assert_array_equal(target == 255, frame.semantic.ids == 255)
 

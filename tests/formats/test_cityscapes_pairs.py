@@ -142,7 +142,7 @@ def test_the_boxes_of_citypersons_come_in_pixels_of_the_frame_with_regions_ignor
         "cityscapes_pairs", folder, "train", tasks=["boxes"], include=["aachen_00000[01]_*"]
     )
     first, second = (dataset.frame(i).boxes for i in range(2))
-    target = dataset.box_target(dataset.frame(0))
+    target = dataset.target(dataset.frame(0), "boxes")
 
     np.testing.assert_array_equal(first.xyxy[0], [100, 50, 120, 100])
     assert first.names.tolist() == ["pedestrian", "rider", "sitting", "ignore", "group"]

@@ -7,6 +7,7 @@ from perception.inference.model import Model
 from perception.labels import LabelClass, LabelScheme
 from perception.models.heads.dense import DenseOutput
 from perception.structures import Boxes
+from perception.tasks import STANDARD
 
 SCHEME = LabelScheme(
     "two", (LabelClass("road", 7, 0, (1, 2, 3)), LabelClass("car", 26, 1, (4, 5, 6)))
@@ -36,6 +37,7 @@ class Echo(nn.Module):
 class _EchoHead:
     def __init__(self, task):
         self.task = task
+        self.kind = STANDARD[task].kind
 
     def decode(self, output):
         red = (output if self.task == "boxes" else output.logits)[0, 0].numpy()

@@ -32,7 +32,7 @@ def batch(*images, size=(64, 96)):
         table = torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
         targets.append(BoxTarget(table[:, :4], table[:, 4].long(), table[:, 5].bool()))
     image = torch.zeros(len(images), 3, *size, dtype=torch.uint8)
-    return Batch(tuple("ab"[: len(images)]), image, boxes=tuple(targets))
+    return Batch(tuple("ab"[: len(images)]), image, targets={"boxes": tuple(targets)})
 
 
 def test_points_are_the_middles_of_the_cells_of_every_level():

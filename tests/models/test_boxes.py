@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from perception.data.batch import Batch, BoxTarget
 from perception.errors import PerceptionError
 from perception.models.heads import FastBox, MultiNetFastBox
 from perception.models.heads.boxes import BoxesOutput
@@ -24,15 +23,15 @@ def features(height: int, width: int, images: int = 2) -> dict[str, torch.Tensor
 
 def image_boxes(*boxes: tuple[float, ...], label: int = 0, ignore: bool = False):
     n = len(boxes)
-    return SimpleNamespace(
+    return BoxTarget(
         xyxy=torch.tensor(boxes).view(-1, 4),
         label=torch.full((n,), label),
         ignore=torch.full((n,), ignore),
     )
 
 
-def batch(*images) -> SimpleNamespace:
-    return SimpleNamespace(boxes=images)
+def batch(*images) -> Batch:
+    return Batch(("a",) * len(images), torch.zeros(len(images)), {"boxes": images})
 
 
 def answers(xyxy: list, logits: list, size=(64, 96)) -> BoxesOutput:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from perception.data.batch import Batch, BoxTarget
 from perception.models.encoders import VGG16, MobileNetV1, MobileNetV2, ResNet
 from perception.models.heads import DeepLab, FastBox, MultiNetFastBox, RoadFCN
 from perception.models.multitask import MultiTask
@@ -28,14 +27,15 @@ def network(encoder) -> MultiTask:
     return MultiTask(encoder, heads)
 
 
-def batch(images: int) -> SimpleNamespace:
-    boxes = SimpleNamespace(
+def batch(images: int) -> Batch:
+    boxes = BoxTarget(
         xyxy=torch.tensor([[10.0, 10, 50, 40]]),
         label=torch.tensor([0]),
         ignore=torch.tensor([False]),
     )
     label = torch.randint(0, 2, (images, 48, 80), dtype=torch.uint8)
-    return SimpleNamespace(road=label, semantic=label, boxes=(boxes,) * images)
+    targets = {"road": label, "semantic": label, "boxes": (boxes,) * images}
+    return Batch(("a",) * images, torch.zeros(images), targets)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from perception.data.batch import Batch
 from perception.errors import PerceptionError
 from perception.models.heads import RoadFCN
 from perception.models.upsampling import KINDS
@@ -73,7 +74,9 @@ def test_unsure_pixels_do_not_count():
     changed[:, :, :10] = 5
 
     losses = [
-        head.loss(SimpleNamespace(logits=logits), SimpleNamespace(road=road))["cross_entropy"]
+        head.loss(SimpleNamespace(logits=logits), Batch(("a",), torch.zeros(1), {"road": road}))[
+            "cross_entropy"
+        ]
         for logits in (output.logits, changed)
     ]
 

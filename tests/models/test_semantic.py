@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from perception.data.batch import Batch
 from perception.errors import PerceptionError
 from perception.models.encoders import MobileNetV2
 from perception.models.heads import DeepLab
@@ -80,7 +81,7 @@ def test_decode_gives_the_likeliest_class_and_its_probability():
 def test_the_loss_names_its_terms_and_applies_their_factors():
     target = torch.randint(0, 4, (2, 64, 96))
     target[:, :5] = 255
-    batch = SimpleNamespace(semantic=target.to(torch.uint8))
+    batch = Batch(("a", "b"), torch.zeros(2), {"semantic": target.to(torch.uint8)})
     one, two = small(), small(losses={"cross_entropy": 2.0, "lovasz": 1.0})
     two.load_state_dict(one.state_dict())
     given = features(64, 96)

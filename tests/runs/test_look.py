@@ -38,7 +38,7 @@ def test_every_task_has_a_panel_and_narrow_samples_are_enlarged(sets):
 
     panels = sample_panels(sample, sets[0])
 
-    assert [p.caption for p in panels] == ["image", "road", "semantic"]
+    assert [p.caption for p in panels] == ["image", "semantic", "road"]
     assert {p.pixels.shape for p in panels} == {(16 * 30, 24 * 30, 3)}
 
 

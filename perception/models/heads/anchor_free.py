@@ -61,6 +61,7 @@ class AnchorFree(BoxHead):
         channels: Mapping[str, int],
         strides: Mapping[str, int],
         *,
+        task: str = "boxes",
         classes: Sequence[str],
         features: Sequence[str] = ("s8", "s16", "s32"),
         width: int = 64,
@@ -71,15 +72,16 @@ class AnchorFree(BoxHead):
         nms_iou: float = 0.6,
         max_boxes: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(task)
         self.classes, self.features = tuple(classes), tuple(features)
         self.strides = [strides.get(name, 0) for name in features]
         self.candidates = candidates
         self.factors = {"class": 1.0, "box": 2.0, **(losses or {})}
         if unknown := sorted(set(self.factors) - set(TERMS)):
-            raise PerceptionError("head.boxes.losses", unknown[0], f"any of {', '.join(TERMS)}")
+            known = f"any of {', '.join(TERMS)}"
+            raise PerceptionError(f"{self.setting}.losses", unknown[0], known)
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
-        read = [choose(channels, name, "head.boxes.features") for name in features]
+        read = [choose(channels, name, f"{self.setting}.features") for name in features]
         self.lateral = nn.ModuleList(conv_bn(c, width, 1) for c in read)
         self.smooth = nn.ModuleList(separable_conv(width, width) for _ in read)
         self.tower = nn.Sequential(*(separable_conv(width, width) for _ in range(depth)))
@@ -113,11 +115,10 @@ class AnchorFree(BoxHead):
         self, output: AnchorFreeOutput, batch: Batch, *, reduce_count: ReduceCount = identity
     ) -> dict[str, Tensor]:
         """Quality focal loss over points, GIoU over those of a box; means over their quality."""
-        assert batch.boxes is not None
         answers = torch.zeros_like(output.logits)
         counted = torch.ones_like(output.logits[..., 0])
         total = output.xyxy.sum() * 0
-        for i, target in enumerate(batch.boxes):
+        for i, target in enumerate(batch.boxes_of(self.task)):
             chosen = assign_aligned(
                 output.xyxy[i].detach(),
                 output.logits[i].detach().sigmoid(),

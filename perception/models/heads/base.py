@@ -4,25 +4,41 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 from perception.errors import PerceptionError
 from perception.models.layers import Size
 from perception.models.losses import ReduceCount, identity
+from perception.tasks import Kind
 
 if TYPE_CHECKING:
     from perception.data.batch import Batch
 
 
 class Head(nn.Module, ABC):
-    """One task on top of an encoder; `task` is also the field of `Batch` that holds its targets.
+    """One task on top of an encoder; `Batch.targets[task]` holds its targets.
 
-    Outputs are named tuples of tensors, which DDP, autocast, `torch.compile` and ONNX understand.
+    `kind` says what `decode` returns: a probability (MASK), train ids and their probability
+    (CLASSES), a value (VALUES) for every pixel, or `Boxes`. Outputs are named tuples of tensors,
+    which DDP, autocast, `torch.compile` and ONNX understand.
+
+    Args:
+        task: its name, which several heads of one class tell apart.
     """
 
-    task: str
+    kind: ClassVar[Kind]
+    unit: str = ""  # of VALUES
+
+    def __init__(self, task: str) -> None:
+        super().__init__()
+        self.task = task
+
+    @property
+    def setting(self) -> str:
+        """Where its settings are, for messages."""
+        return f"head.{self.task}"
 
     @abstractmethod
     def forward(self, features: dict[str, Tensor], size: Size) -> Any:

@@ -12,6 +12,7 @@ from perception.models.heads.base import Head
 from perception.models.heads.cells import assign
 from perception.ops import nms
 from perception.structures import Boxes
+from perception.tasks import Kind
 
 if TYPE_CHECKING:
     from perception.data.batch import Batch
@@ -42,7 +43,7 @@ class CellTargets(NamedTuple):
 class BoxHead(Head):
     """Base of the heads that answer one box per cell."""
 
-    task = "boxes"
+    kind = Kind.BOXES
     classes: tuple[str, ...]
     cell: int
     focus: float
@@ -56,9 +57,8 @@ class BoxHead(Head):
 
     def targets(self, batch: Batch, centers: Tensor) -> CellTargets:
         """The assignment of every image of the batch; (M, 2) centres as in the output."""
-        assert batch.boxes is not None
         columns: list[tuple[Tensor, ...]] = []
-        for image in batch.boxes:
+        for image in batch.boxes_of(self.task):
             xyxy = image.xyxy.to(centers.device, torch.float32)
             chosen = assign(centers, self.cell, xyxy, image.ignore, focus=self.focus)
             if len(xyxy):

@@ -29,15 +29,15 @@ class Assignment(NamedTuple):
 
 def grid_size(size: Size, cell: int) -> Size:
     """(rows, columns) of cells that cover an image of `size`."""
-    return -(-size[0] // cell), -(-size[1] // cell)
+    return (size[0] + cell - 1) // cell, (size[1] + cell - 1) // cell
 
 
-def check_cell(cell: int, strides: Mapping[str, int]) -> None:
+def check_cell(cell: int, strides: Mapping[str, int], setting: str) -> None:
     """Raises a `PerceptionError` where features of one of the strides cannot meet the grid."""
     for name, stride in strides.items():
         if cell < 1 or (cell % stride and stride % cell):
             raise PerceptionError(
-                "head.boxes.cell",
+                f"{setting}.cell",
                 str(cell),
                 f"a multiple or a divisor of {stride}, the stride of {name}",
                 "Use 8, 16 or 32.",

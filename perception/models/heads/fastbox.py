@@ -64,6 +64,7 @@ class FastBox(BoxHead):
         channels: Mapping[str, int],
         strides: Mapping[str, int],
         *,
+        task: str = "boxes",
         classes: Sequence[str],
         cell: int = 32,
         features: Sequence[str] = ("s16", "s32"),
@@ -79,20 +80,20 @@ class FastBox(BoxHead):
         nms_iou: float = 0.5,
         max_boxes: int = 100,
     ) -> None:
-        super().__init__()
+        super().__init__(task)
         self.classes, self.cell, self.focus = tuple(classes), cell, focus
         self.features, self.fine, self.refine = tuple(features), fine, refine
         self.strides = dict(strides)
         self.points = tuple(float(p) for p in points)
-        self.factors = _checked_factors(losses or {})
+        self.factors = _checked_factors(losses or {}, self.setting)
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
         outputs = 4 + len(self.classes)
-        read = sum(choose(channels, name, "head.boxes.features") for name in features)
-        check_cell(cell, {name: strides[name] for name in features})
+        read = sum(choose(channels, name, f"{self.setting}.features") for name in features)
+        check_cell(cell, {name: strides[name] for name in features}, self.setting)
         self.hidden = nn.Sequential(conv_bn(read, hidden, 1), conv_bn(hidden, hidden, 3))
         self.guess = nn.Conv2d(hidden, outputs, 1)
         if refine:
-            reduced = choose(channels, fine, "head.boxes.fine")
+            reduced = choose(channels, fine, f"{self.setting}.fine")
             self.reduce = conv_bn(reduced, fine_channels, 1)
             self.again = nn.Sequential(
                 nn.Linear(hidden + fine_channels * len(self.points) ** 2, refine_hidden),
@@ -183,11 +184,11 @@ class FastBox(BoxHead):
             nn.init.kaiming_normal_(first.weight, nonlinearity="relu")
 
 
-def _checked_factors(losses: Mapping[str, float]) -> dict[str, float]:
+def _checked_factors(losses: Mapping[str, float], setting: str) -> dict[str, float]:
     """Factors by term; 1 for those left out."""
     if unknown := sorted(set(losses) - set(TERMS)):
         raise PerceptionError(
-            "head.boxes.losses", unknown[0], f"any of {', '.join(TERMS)}", "Correct the name."
+            f"{setting}.losses", unknown[0], f"any of {', '.join(TERMS)}", "Correct the name."
         )
     return {term: float(losses.get(term, 1.0)) for term in TERMS}
 

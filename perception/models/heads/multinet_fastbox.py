@@ -50,6 +50,7 @@ class MultiNetFastBox(BoxHead):
         channels: Mapping[str, int],
         strides: Mapping[str, int],
         *,
+        task: str = "boxes",
         classes: Sequence[str],
         deep: str = "s32",
         fine: str = "conv4_3",
@@ -63,13 +64,13 @@ class MultiNetFastBox(BoxHead):
         nms_iou: float = 0.35,
         max_boxes: int = 468,
     ) -> None:
-        super().__init__()
+        super().__init__(task)
         self.classes, self.cell, self.focus = tuple(classes), CELL, focus
         self.deep, self.fine, self.fine_channels = deep, fine, fine_channels
-        read = choose(channels, deep, "head.boxes.deep")
-        sampled = 9 * min(fine_channels, choose(channels, fine, "head.boxes.fine"))
+        read = choose(channels, deep, f"{self.setting}.deep")
+        sampled = 9 * min(fine_channels, choose(channels, fine, f"{self.setting}.fine"))
         self.deep_stride, self.fine_stride = strides[deep], strides[fine]
-        check_cell(CELL, {deep: self.deep_stride})
+        check_cell(CELL, {deep: self.deep_stride}, self.setting)
         self.shift = self.fine_stride / 2 if half_pixel else 0.0
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
         answers = 1 + len(self.classes)

@@ -27,6 +27,7 @@ from perception.models.heads.dense import (
 from perception.models.heads.fcn_decoder import CaffeFCNDecoder, FCNDecoder
 from perception.models.layers import Size
 from perception.models.losses import ReduceCount, identity, probabilities
+from perception.tasks import Kind
 
 if TYPE_CHECKING:
     from perception.data.batch import Batch
@@ -53,13 +54,14 @@ class RoadFCN(Head):
             models: [5, 9, 31] with 100 pixels of padding around the image; else nothing is padded.
     """
 
-    task = "road"
+    kind = Kind.MASK
 
     def __init__(
         self,
         channels: Mapping[str, int],
         strides: Mapping[str, int],
         *,
+        task: str = "road",
         deep: str = "s32",
         skips: Sequence[str] = ("s16", "s8"),
         width: int = 0,
@@ -72,9 +74,9 @@ class RoadFCN(Head):
         lovasz_step: int = 1,
         crops: Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
-        self.masks = checked_masks(masks, "head.road")
-        self.terms = checked_terms(losses or {"cross_entropy": 1.0}, "head.road")
+        super().__init__(task)
+        self.masks = checked_masks(masks, self.setting)
+        self.terms = checked_terms(losses or {"cross_entropy": 1.0}, self.setting)
         self.lovasz_step = lovasz_step
         self._set_class_weights(class_weights)
         names, count = (deep, *skips), 2 if masks == "softmax" else 1
@@ -88,7 +90,7 @@ class RoadFCN(Head):
                 upsampling=upsampling,
                 initialisation=initialisation,
                 skip_scale=skip_scale,
-                setting="head.road",
+                setting=self.setting,
             )
         else:
             self._check_crops(crops, names, width, upsampling)
@@ -100,7 +102,7 @@ class RoadFCN(Head):
                 crops=crops,
                 initialisation=initialisation,
                 skip_scale=skip_scale,
-                setting="head.road",
+                setting=self.setting,
             )
 
     def forward(self, features: dict[str, Tensor], size: Size) -> DenseOutput:
@@ -111,10 +113,9 @@ class RoadFCN(Head):
         self, output: DenseOutput, batch: Batch, *, reduce_count: ReduceCount = identity
     ) -> dict[str, Tensor]:
         """The chosen terms over the pixels that are known to be road or not."""
-        assert batch.road is not None
         return dense_loss(
             output.logits,
-            batch.road,
+            batch.dense(self.task),
             self.terms,
             masks=self.masks,
             weight=self.class_weights,
@@ -130,23 +131,22 @@ class RoadFCN(Head):
 
     def _set_class_weights(self, weights: Weights) -> None:
         self.class_weights: Tensor | None
-        table = class_weights(weights, CLASSES, "head.road")
+        table = class_weights(weights, CLASSES, self.setting)
         if table is not None and self.masks == "sigmoid":
             raise PerceptionError(
-                "head.road.class_weights",
+                f"{self.setting}.class_weights",
                 "weights with sigmoid masks",
                 "softmax masks, or null",
                 "Set masks to softmax, or remove the weights.",
             )
         self.register_buffer("class_weights", table, persistent=False)
 
-    @staticmethod
     def _check_crops(
-        crops: Sequence[int], names: Sequence[str], width: int, upsampling: str
+        self, crops: Sequence[int], names: Sequence[str], width: int, upsampling: str
     ) -> None:
         if width or upsampling != "deconv" or len(crops) != len(names):
             raise PerceptionError(
-                "head.road.crops",
+                f"{self.setting}.crops",
                 f"{len(crops)} offsets with upsampling {upsampling} and width {width}",
                 f"{len(names)} offsets with upsampling deconv and width 0",
                 "Give one offset per skip and one for the image.",

@@ -27,6 +27,7 @@ from perception.models.heads.dense import (
 )
 from perception.models.layers import ImagePooling, Size, conv_bn, resize, separable_conv
 from perception.models.losses import ReduceCount, identity, probabilities
+from perception.tasks import Kind
 
 if TYPE_CHECKING:
     from perception.data.batch import Batch
@@ -60,13 +61,14 @@ class DeepLab(Head):
         upsampling: `bilinear` or `bicubic`, from the last map to the image.
     """
 
-    task = "semantic"
+    kind = Kind.CLASSES
 
     def __init__(
         self,
         channels: Mapping[str, int],
         strides: Mapping[str, int],  # noqa: ARG002, part of every head's constructor
         *,
+        task: str = "semantic",
         classes: Sequence[str],
         deep: str = "s32",
         width: int = 256,
@@ -81,14 +83,14 @@ class DeepLab(Head):
         lovasz_step: int = 1,
         upsampling: str = "bilinear",
     ) -> None:
-        super().__init__()
+        super().__init__(task)
         self.classes = tuple(classes)
-        self.masks = checked_masks(masks, "head.semantic")
-        self.terms = checked_terms(losses or {"cross_entropy": 1.0}, "head.semantic")
+        self.masks = checked_masks(masks, self.setting)
+        self.terms = checked_terms(losses or {"cross_entropy": 1.0}, self.setting)
         self.lovasz_step, self.upsampling, self.deep = lovasz_step, upsampling, deep
         self._set_class_weights(class_weights)
         self.pyramid = Pyramid(
-            choose(channels, deep, "head.semantic.deep"),
+            choose(channels, deep, f"{self.setting}.deep"),
             width,
             rates,
             separable=separable,
@@ -98,7 +100,7 @@ class DeepLab(Head):
         self.refinements = nn.ModuleList(
             Refinement(
                 width,
-                choose(channels, name, "head.semantic.skips"),
+                choose(channels, name, f"{self.setting}.skips"),
                 reduced,
                 width,
                 separable=separable,
@@ -122,10 +124,9 @@ class DeepLab(Head):
         self, output: DenseOutput, batch: Batch, *, reduce_count: ReduceCount = identity
     ) -> dict[str, Tensor]:
         """The chosen terms over the pixels that are not ignored."""
-        assert batch.semantic is not None
         return dense_loss(
             output.logits,
-            batch.semantic,
+            batch.dense(self.task),
             self.terms,
             masks=self.masks,
             weight=self.class_weights,
@@ -142,7 +143,7 @@ class DeepLab(Head):
 
     def _set_class_weights(self, weights: Weights) -> None:
         self.class_weights: Tensor | None
-        table = class_weights(weights, self.classes, "head.semantic")
+        table = class_weights(weights, self.classes, self.setting)
         self.register_buffer("class_weights", table, persistent=False)
 
 
