@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from perception.progress import tracked
 
 if TYPE_CHECKING:
     from perception.annotation.prelabel import PrelabelSettings
-    from perception.inference.model import Model
+    from perception.inference.tiles import Predictor
 
 SCHEMES = ("all", "kitti_road", "kitti_object", "cityscapes")
 INSTALL = (
@@ -32,6 +33,7 @@ labelme is a program of its own (GPL, Qt) and not installed with this package:
   perception annotate photos/ --scheme kitti_road
   perception annotate photos/ --classes road,tuk-tuk,person     # classes of your own
   perception annotate photos/ --pre-label RUN         # RUN: folder of a training; correct, not draw
+  perception annotate photos/ --pre-label yolox_nano.onnx --score 0.3
 """
 
 
@@ -55,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("pre-labelling")
     group.add_argument(
         "--pre-label",
-        metavar="RUN",
+        metavar="RUN|FILE.onnx",
         type=Path,
-        help="first write the predictions of a trained run as <image>.json; images that already "
-        "have one are skipped",
+        help="first write the predictions of a trained run, or the boxes of an exported detector, "
+        "as <image>.json; images that already have one are skipped",
     )
     group.add_argument(
         "--score", type=float, default=0.5, help="lowest score of a box (default: 0.5)"
@@ -126,18 +128,18 @@ def _environment() -> dict[str, str]:
 
 def _pre_label(args: argparse.Namespace, classes: tuple[str, ...]) -> bool:
     """Writes an annotation for every image without one; True where an image could not be read."""
-    from perception.experiments.load import load
+    from perception.cli.teachers import open_teacher, teacher_facts
     from perception.files.finding import IMAGE_SUFFIXES, files_below
 
     settings = _prelabel_settings(args, classes)
-    model = load(args.pre_label)
+    model, made_by = open_teacher(args.pre_label), teacher_facts(args.pre_label)
     images = files_below(args.dir, IMAGE_SUFFIXES).files
     todo = [path for path in images if not path.with_suffix(".json").exists()]
     shapes = small = 0
     failed = []
     for path in tracked(todo, len(todo), title="pre-labelling"):
         try:
-            found, dropped = _pre_label_image(path, model, settings)
+            found, dropped = _pre_label_image(path, model, settings, made_by)
         except RefusedError as error:
             failed.append(f"{path}: {error.problem.detail}")
             continue
@@ -170,7 +172,9 @@ def _prelabel_settings(args: argparse.Namespace, classes: tuple[str, ...]) -> Pr
     )
 
 
-def _pre_label_image(path: Path, model: Model, settings: PrelabelSettings) -> tuple[int, int]:
+def _pre_label_image(
+    path: Path, model: Predictor, settings: PrelabelSettings, made_by: Mapping[str, str]
+) -> tuple[int, int]:
     """Shapes written and regions that were too small."""
     from perception.annotation.images import decode_image, read_file
     from perception.annotation.prelabel import prelabel
@@ -181,6 +185,7 @@ def _pre_label_image(path: Path, model: Model, settings: PrelabelSettings) -> tu
     prediction = model.predict(image.read(), key=path.stem)
     found, dropped = prelabel(prediction, settings)
     content = document(found, path.name, prediction.size)
+    content.content["preLabel"] = {**made_by, "score": settings.score}  # labelme keeps it
     with atomic_open(path.with_suffix(".json")) as file:
         file.write(encode(content))
     return len(found), dropped

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from perception.cli.teachers import open_teacher, teacher_facts
 from perception.errors import UsageError
-
-if TYPE_CHECKING:
-    from perception.inference.tiles import Predictor
 
 EPILOG = """
 The teacher is a run of ours or an exported detector (.onnx; outputs as YOLOX, YOLOv5, YOLOv8 or
@@ -75,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     """Labels every frame and prints what came of it."""
     from perception.annotation.pseudo import PseudoSettings
     from perception.data.datasets import open_dataset
-    from perception.inference.teacher import file_facts, label_dataset
+    from perception.inference.teacher import label_dataset
+    from perception.inference.tiles import Tiled
     from perception.progress import progress
 
     if not 0 <= args.low <= args.confident <= 1:
@@ -89,12 +88,13 @@ def run(args: argparse.Namespace) -> int:
     masks: dict[str, list[str]] = {}
     for ours, semantic in _pairs("--mask", args.masks):
         masks.setdefault(ours, []).append(semantic)
-    teacher = _teacher(args.teacher, dict(classes), args.tiles)
+    teacher = open_teacher(args.teacher, dict(classes) or None)
+    if args.tiles:
+        teacher = Tiled(teacher, args.tiles)
     tasks = ["semantic"] if masks else []
     dataset = open_dataset(args.data, args.root, args.split, tasks=tasks)
-    facts = file_facts(args.teacher) if args.teacher.is_file() else {"teacher": str(args.teacher)}
     record: dict[str, Any] = {
-        **facts,
+        **teacher_facts(args.teacher),
         "teacher_classes": dict(classes),
         "tiles": args.tiles,
         "split": args.split,
@@ -118,21 +118,6 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"train with data.sets.<name>.dataset={args.out / 'dataset.yaml'}")
     return 0
-
-
-def _teacher(path: Path, classes: dict[str, str], tiles: int) -> Predictor:
-    """The detector or run, its boxes called by our names."""
-    from perception.inference.detectors import Detector
-    from perception.inference.tiles import Renamed, Tiled
-
-    inner: Predictor
-    if path.suffix.lower() == ".onnx":
-        inner = Detector(path, classes=classes or None)
-    else:
-        from perception.experiments.load import load
-
-        inner = Renamed(load(path), classes) if classes else load(path)
-    return Tiled(inner, tiles) if tiles else inner
 
 
 def _pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:

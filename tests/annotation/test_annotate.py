@@ -18,6 +18,7 @@ from perception.files import packaged, write_image
 from perception.formats.labelme import document, encode
 from perception.labels import load_scheme
 from perception.structures import Boxes, Prediction, SemanticLabel
+from tests.inference.detectors import detector, yolox_rows
 
 
 def program(folder: Path, version: str) -> Path:
@@ -145,6 +146,21 @@ def test_one_broken_image_is_named_and_the_others_are_prelabelled(
     assert sorted(p.name for p in tmp_path.glob("*.json")) == ["a.json", "c.json"]
     said = capsys.readouterr().err
     assert "2 of 3 images pre-labelled" in said and str(tmp_path / "b.png") in said
+
+
+def test_an_exported_detector_prelabels_and_the_file_says_who_did(tmp_path: Path):
+    sees = yolox_rows((1, 2, 20, 12, 16, 8, 0, 0.9), (2, 5, 44, 20, 8, 16, 1, 0.4))
+    net = detector(tmp_path / "net.onnx", sees, (32, 64), {"names": "['car', 'person']"})
+    write_image(tmp_path / "photos" / "a.png", np.zeros((64, 128, 3), np.uint8))
+
+    assert main(["annotate", str(tmp_path / "photos"), "--pre-label", str(net), "--print"]) == 0
+
+    content = json.loads((tmp_path / "photos" / "a.json").read_text())
+    (shape,) = content["shapes"]
+    assert (shape["label"], shape["description"]) == ("car", "score=0.90")
+    np.testing.assert_allclose(shape["points"], [[24, 16], [56, 32]], atol=1e-4)
+    assert content["preLabel"]["teacher"] == "net.onnx"
+    assert content["preLabel"]["score"] == 0.5
 
 
 @pytest.mark.parametrize("words", [("--score", "nan"), ("--score", "2"), ("--tolerance", "-1")])
