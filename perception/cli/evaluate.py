@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from perception.cli.options import read_words
 from perception.errors import UsageError
 
 HYDRA = True
-SYNTAX = "perception evaluate RUN [which=best|last] [device=auto] [key=value ...]"
+SYNTAX = "perception evaluate RUN [which=best|last] [device=auto] [out=DIR] [key=value ...]"
 USAGE = f"""usage: {SYNTAX}
 
 Scores a trained run on its validation sets with the benchmarks' evaluators, in original pixels,
 and writes evaluation.json and report.html into the run's folder. Other key=value words change the
-run's configuration, e.g. data.sets.camvid.root=/data/camvid."""
+run's configuration, e.g. data.sets.camvid.root=/data/camvid; their scores go to `out`, by default
+RUN/evaluations/1, 2, ..., and say what was changed."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -21,7 +23,7 @@ def run(words: Sequence[str]) -> int:
     if {"--help", "-h"} & set(words):
         print(USAGE)
         return 0
-    read = read_words(words, verb="evaluate", options={"which", "device"}, old=["run"])
+    read = read_words(words, verb="evaluate", options={"which", "device", "out"}, old=["run"])
     if len(read.paths) != 1:
         found = f"{len(read.paths)} runs" if read.paths else "no RUN"
         raise UsageError("perception evaluate", found, "RUN, the folder that train printed")
@@ -33,6 +35,7 @@ def run(words: Sequence[str]) -> int:
         which=read.options.get("which"),
         device=read.options.get("device", "auto"),
         overrides=read.overrides,
+        out=Path(read.options["out"]) if read.options.get("out") else None,
     )
     print_metrics(evaluation)
     print(f"report: {page}")

@@ -20,9 +20,11 @@ from perception.experiments.overrides import (
     apply_override,
     expand_home,
     is_record,
+    one_initialize,
     parse_overrides,
     quoted,
 )
+from perception.experiments.trust import check_stored
 from perception.files import packaged, read_yaml
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def compose_config(overrides: Sequence[str], *, own: Path | None = None) -> Dict
         UsageError: an override does not parse, its choice is not known, or there is a key, in an
             override or in a file, that nothing reads.
     """
-    parsed = parse_overrides(overrides)
+    parsed = parse_overrides(one_initialize(overrides))
     config = _composed([o for o in parsed if _chooses(o)], own_folder(own))
     OmegaConf.set_struct(config, False)
     for override in parsed:
@@ -92,11 +94,13 @@ def merge_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return config
 
 
-def read_config(folder: Path) -> DictConfig:
+def read_config(folder: Path, *, trust: bool = False) -> DictConfig:
     """The configuration that the run in `folder` was trained with.
 
+    trust: it may name anything to be called (see `check_stored`).
+
     Raises:
-        PerceptionError: no run, or a file that is no configuration.
+        PerceptionError: no run, or a file that is no configuration of one.
     """
     path = folder / "config.yaml"
     if not path.is_file():
@@ -113,6 +117,8 @@ def read_config(folder: Path) -> DictConfig:
     for key in ("encoder", "head", "data"):
         if not isinstance(content.get(key), dict):
             raise PerceptionError(f"{path}: {key}", repr(content.get(key)), "a table of settings")
+    if not trust:
+        check_stored(content, path)
     try:
         config = OmegaConf.create(content)
     except OmegaConfBaseException as error:

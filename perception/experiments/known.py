@@ -29,6 +29,7 @@ ELSEWHERE = {
     "learning_rate": "optimizer.lr",
     "num_workers": "trainer.workers",
 }
+INITIALIZE = ("from", "mode", "only", "except")
 # Arguments that a group's consumer takes out before the `_target_` gets the rest.
 TAKEN = {"optimizer": ("encoder_lr_factor",)}
 
@@ -97,6 +98,8 @@ def _walk(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
                 yield from _walk_target(f"head.{task}", head)
         elif key == "augment":
             yield from _walk_augment("augment", value)
+        elif key == "initialize":
+            yield from ((f"initialize.{name}", name in INITIALIZE) for name in value)
         elif key == "trainer":
             yield from ((f"trainer.{name}", name in _trainer()) for name in value)
         else:

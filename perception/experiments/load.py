@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,8 +12,9 @@ from perception.errors import PerceptionError
 from perception.experiments import checkpoint
 from perception.experiments.build import build_model
 from perception.experiments.config import merge_overrides, read_config
+from perception.experiments.trust import split_trust
 from perception.inference.model import Model
-from perception.models.multitask import in_layout
+from perception.models.multitask import MultiTask, in_layout
 
 CHECKPOINTS = ("best", "last")
 
@@ -23,6 +25,7 @@ def load(
     which: str | None = None,
     device: str = "auto",
     overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> Model:
     """The model of a run, ready to predict.
 
@@ -31,18 +34,34 @@ def load(
         which: "best" or "last"; by default the best where there is one.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         overrides: Hydra-style `key=value` words that change the stored configuration.
+        trust: the configuration may call anything, not only classes of this program.
 
     Raises:
         PerceptionError: no run there, or its checkpoint does not fit its configuration.
     """
     chosen = choose_device(device)
     folder, path = find_checkpoint(Path(run), which)
-    config = merge_overrides(read_config(folder), overrides)
-    state = checkpoint.load(path)
+    trusted, words = split_trust(overrides)
+    config = merge_overrides(read_config(folder, trust=trust or trusted), words)
     model = build_model(config)
-    checkpoint.load_weights(model.network, state["evaluated"], path)
-    in_layout(model.network.to(chosen), channels_last=True)
+    load_network(model.network, path, chosen)
     return model
+
+
+def load_network(network: MultiTask, path: Path, device: torch.device) -> dict[str, Any]:
+    """Puts the evaluated weights of a checkpoint into `network`, ready to predict on `device`.
+
+    Returns:
+        The checkpoint's state: step, best, ...
+
+    Raises:
+        PerceptionError: no checkpoint of a trained run, or one of another network.
+    """
+    state = checkpoint.evaluated_state(path)
+    checkpoint.load_weights(network, state["evaluated"], path)
+    in_layout(network.to(device), channels_last=True)
+    network.eval()
+    return state
 
 
 def choose_device(name: str) -> torch.device:

@@ -37,6 +37,20 @@ def parse_overrides(words: Sequence[str]) -> list[Any]:
     return [_parse(parser, word) for word in words]
 
 
+def one_initialize(words: Sequence[str]) -> list[str]:
+    """`initialize=RUN initialize.only=[encoder]` as the one table that they describe."""
+    below = [w for w in words if w.lstrip("+").startswith("initialize.")]
+    if not below:
+        return list(words)
+    named = [w for w in words if w.lstrip("+").startswith("initialize=")]
+    table = [f"from: {quoted(w.partition('=')[2])}" for w in named[-1:]]
+    for word in below:
+        key, _, value = word.lstrip("+").partition("=")
+        table.append(f"{key.removeprefix('initialize.')}: {value}")
+    others = [w for w in words if w not in below and w not in named]
+    return [*others, f"initialize={{{', '.join(table)}}}"]
+
+
 def sweep_jobs(words: Sequence[str]) -> list[list[str]]:
     """The words of every job of a sweep: all combinations of the values separated by commas."""
     choices = []

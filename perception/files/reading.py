@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from perception.errors import PerceptionError
+
+_MAX_VALUES = 200_000  # of a YAML file with its aliases written out
 
 
 def packaged(*parts: str) -> Path:
@@ -53,11 +56,28 @@ def read_yaml(path: Path) -> Any:
     """The value of a YAML file."""
     import yaml
 
+    text = read_text(path)
     try:
-        return yaml.load(read_text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise PerceptionError(path, problem, "valid YAML", "Correct that line.") from error
+    except RecursionError as error:
+        raise PerceptionError(path, "tables within tables without end", "valid YAML") from error
+    if _expanded(value, {}) > max(_MAX_VALUES, len(text)):
+        raise PerceptionError(path, "aliases that expand without end", "values written out")
+    return value
+
+
+def _expanded(value: Any, known: dict[int, int]) -> int:
+    """Values with every alias written out; `known` holds those of tables that were counted."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = sys.maxsize  # met again before it is counted: it holds itself
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_expanded(part, known) for part in parts)
+    return known[id(value)]
 
 
 def read_json(path: Path) -> Any:

@@ -155,7 +155,7 @@ def published_file(url: str) -> Path:
 def _tensors(path: Path, state: object) -> dict[str, Tensor]:
     """The table of tensors in what a file held."""
     if isinstance(state, Mapping):
-        for wrapper in ("state_dict", "model"):
+        for wrapper in ("evaluated", "state_dict", "model"):  # ours, and two usual ones
             if isinstance(state.get(wrapper), Mapping):
                 state = state[wrapper]
                 break

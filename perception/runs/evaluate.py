@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from perception.experiments import checkpoint
+from perception.errors import PerceptionError
 from perception.experiments.build import Experiment, build
 from perception.experiments.config import merge_overrides, read_config
 from perception.experiments.evaluate import Evaluation
-from perception.experiments.load import choose_device, find_checkpoint
+from perception.experiments.load import choose_device, find_checkpoint, load_network
+from perception.experiments.trust import split_trust
 from perception.files import write_json
 from perception.inference.model import Model
 from perception.progress import progress
@@ -33,6 +34,7 @@ class StoredRun:
     best: dict[str, Any]  # metric, value, step of the best weights; empty without any
     config: DictConfig
     experiment: Experiment
+    overrides: tuple[str, ...] = ()  # settings that are other than in its training
 
     @property
     def model(self) -> Model:
@@ -51,22 +53,53 @@ def open_run(
     """
     chosen = choose_device(device)
     folder, path = find_checkpoint(run, which)
-    config = merge_overrides(read_config(folder), overrides)
+    trust, words = split_trust(overrides)
+    config = merge_overrides(read_config(folder, trust=trust), words)
     config.encoder.weights = None
-    state = checkpoint.load(path)
     experiment = build(config, trained=True)
-    checkpoint.load_weights(experiment.model, state["evaluated"], path)
-    experiment.model.to(chosen).eval()
+    state = load_network(experiment.model, path, chosen)
     best = dict(state.get("best") or {})
-    return StoredRun(folder, path, int(state["step"]), best, config, experiment)
+    return StoredRun(folder, path, int(state["step"]), best, config, experiment, tuple(words))
 
 
-def evaluate_run(run: StoredRun) -> Evaluation:
-    """Scores every validation frame, with a progress bar, and writes `evaluation.json`."""
+def record_folder(run: StoredRun, out: Path | None) -> Path:
+    """Where the scores go: the run's own folder holds only those of the run as it was trained.
+
+    Args:
+        run: what was scored; with other settings or another checkpoint than the run's own its
+            scores get a folder of their own, evaluations/1, evaluations/2, ...
+        out: a folder that was asked for.
+
+    Raises:
+        PerceptionError: `out` holds other scores.
+    """
+    if out is not None:
+        if (out / "evaluation.json").exists() or (out / "config.yaml").exists():
+            raise PerceptionError(out, "other scores or a run", "a new or empty folder")
+        return out
+    if not run.overrides and run.checkpoint == find_checkpoint(run.folder)[1]:
+        return run.folder
+    for number in count(1):
+        folder = run.folder / "evaluations" / str(number)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise PerceptionError(folder, f"cannot write: {error.strerror or error}") from error
+        return folder
+    raise AssertionError
+
+
+def evaluate_run(run: StoredRun, out: Path | None = None) -> Evaluation:
+    """Scores every validation frame, with a progress bar, and writes `evaluation.json`.
+
+    out: its folder; the run's by default.
+    """
     with progress("evaluate", run.experiment.validation_frames) as show:
         done = count(1)
         evaluation = run.experiment.evaluate(tick=lambda: show(next(done)))
-    write_json(run.folder / "evaluation.json", as_values(run, evaluation))
+    write_json((out or run.folder) / "evaluation.json", as_values(run, evaluation))
     return evaluation
 
 
@@ -75,6 +108,7 @@ def as_values(run: StoredRun, evaluation: Evaluation) -> dict[str, Any]:
     return {
         "checkpoint": run.checkpoint.name,
         "step": run.step,
+        "overrides": list(run.overrides),
         "machine": machine(),
         "training_seconds": training_seconds(run.folder),
         "metrics": evaluation.metrics(),

@@ -42,7 +42,14 @@ from perception.report.parts import (
     Table,
     Text,
 )
-from perception.runs.evaluate import StoredRun, evaluate_run, machine, open_run, training_seconds
+from perception.runs.evaluate import (
+    StoredRun,
+    evaluate_run,
+    machine,
+    open_run,
+    record_folder,
+    training_seconds,
+)
 from perception.structures import Frame
 from perception.tasks import Kind
 from perception.training.logs import read_log
@@ -51,16 +58,24 @@ SHOWN = 3  # best and worst frames per data set and task
 
 
 def write_report(
-    folder: Path, *, which: str | None = None, device: str = "auto", overrides: Sequence[str] = ()
+    folder: Path,
+    *,
+    which: str | None = None,
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
 ) -> tuple[Path, Evaluation]:
-    """Evaluates a run and writes `report.html` into its folder; one self-contained file.
+    """Evaluates a run and writes `report.html`, one self-contained file, and `evaluation.json`.
+
+    They go into the run's folder, or where `record_folder` says.
 
     Raises:
         PerceptionError: no run there, or its data is not where its configuration says.
     """
     run = open_run(folder, which=which, device=device, overrides=overrides)
-    evaluation = evaluate_run(run)
-    path = run.folder / "report.html"
+    place = record_folder(run, out)
+    evaluation = evaluate_run(run, place)
+    path = place / "report.html"
     write_text(path, report_page(run, evaluation))
     return path, evaluation
 
@@ -79,12 +94,22 @@ def report_page(run: StoredRun, evaluation: Evaluation) -> str:
         "weights": f"{chosen}, step {run.step:,} of {int(run.config.steps):,}",
         "trained": f"{training_seconds(run.folder) / 60:.1f} minutes",
         "machine": machine(),
+        **({"other settings": " ".join(run.overrides)} if run.overrides else {}),
     }
-    return render(
-        f"Run {run.config.name}",
-        sections,
-        facts=facts,
-        subtitle="Scores on validation frames that took no part in training.",
+    return render(f"Run {run.config.name}", sections, facts=facts, subtitle=_independence(run))
+
+
+def _independence(run: StoredRun) -> str:
+    """How many of the validation pictures were trained on."""
+    sets = run.experiment.sets
+    trained = {f.image.resolve() for s in sets for f in s.train.frames}
+    val = {f.image.resolve() for s in sets if s.val is not None for f in s.val.frames}
+    shared = len(trained & val)
+    if not shared:
+        return f"Scores on {len(val):,} validation frames that took no part in training."
+    return (
+        f"{shared:,} of the {len(val):,} validation frames were trained on: these scores do not "
+        "say how the network does on new frames."
     )
 
 

@@ -21,6 +21,7 @@ from perception.experiments.config import (
     read_config,
 )
 from perception.experiments.initialize import initialize
+from perception.experiments.trust import split_trust
 from perception.files import write_text
 from perception.models.multitask import in_layout
 from perception.training.balance import Balance, takes_tasks
@@ -66,6 +67,7 @@ def start(config: DictConfig) -> Run:
         _check_monitor(run)
         if fabric.is_global_zero:
             _open_folder(run)
+            print(summary(run))
     except BaseException:
         if claim:
             claim.release()
@@ -81,7 +83,8 @@ def resume_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
     """
     if folder.is_file():  # RUN/last.pt
         folder = folder.parent
-    config = read_config(folder)
+    trust, overrides = split_trust(overrides)
+    config = read_config(folder, trust=trust)
     for override in parse_overrides(overrides):
         key = override.key_or_group
         if key == "run_dir" and Path(str(override.value())).resolve() != folder.resolve():
@@ -101,6 +104,23 @@ def resume_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
     config = merge_overrides(config, overrides)
     config.resume, config.run_dir = str(folder), str(folder)
     return config
+
+
+def summary(run: Run) -> str:
+    """What the run is about to do: its folder, network, data sets and steps."""
+    parameters = sum(p.numel() for p in run.inner.model.parameters())
+    trained = sum(p.numel() for p in run.inner.model.parameters() if p.requires_grad)
+    lines = [
+        f"run: {run.folder}, steps {run.step + 1:,} to {int(run.config.steps):,}",
+        f"network: {parameters:,} parameters, {trained:,} of them trained",
+    ]
+    for each in run.experiment.sets:
+        val = f"{len(each.val):,} to validate" if each.val else "none to validate"
+        lines.append(
+            f"data {each.name}: {len(each.train):,} frames to train {', '.join(each.tasks)}, "
+            f"{val}; {each.batch_size} per step"
+        )
+    return "\n".join(lines)
 
 
 # ---------------------------------------------------------------------------- building
@@ -242,7 +262,7 @@ def _check_finished(run: Run) -> None:
     total = int(run.config.steps)
     if run.step < total or not run.fabric.is_global_zero:
         return
-    changed = _changes(read_config(run.folder), run.config)
+    changed = _changes(read_config(run.folder, trust=True), run.config)  # only compared
     if not changed:
         print(f"{run.folder}: finished, step {run.step:,} of {total:,}; nothing is left to train")
         return

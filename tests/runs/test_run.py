@@ -155,3 +155,42 @@ def test_a_checkpoint_of_another_architecture_names_its_keys(run, capsys):
     assert main(["evaluate", f"run={folder}", "encoder.width=0.5"]) == 1
 
     assert "last.pt: found" in capsys.readouterr().err
+
+
+def test_other_settings_do_not_overwrite_the_record(run, tmp_path):
+    _, folder = run
+    before = (folder / "evaluation.json").read_bytes()
+    page = (folder / "report.html").read_bytes()
+    word = "head.boxes.nms_iou=0.4"
+
+    assert main(["evaluate", str(folder), word]) == 0
+    assert main(["evaluate", str(folder), word, f"out={tmp_path / 'other'}"]) == 0
+    assert main(["evaluate", str(folder), word, f"out={tmp_path / 'other'}"]) == 1
+
+    assert (folder / "evaluation.json").read_bytes() == before
+    assert (folder / "report.html").read_bytes() == page
+    for place in (folder / "evaluations" / "1", tmp_path / "other"):
+        assert json.loads((place / "evaluation.json").read_text())["overrides"] == [word]
+        assert word in (place / "report.html").read_text()
+
+
+def test_the_report_says_whether_validation_frames_were_trained_on(run):
+    _, folder = run
+
+    assert (
+        "2 validation frames that took no part in training" in (folder / "report.html").read_text()
+    )
+    assert main(["evaluate", str(folder), "data.sets.synthetic.train=val"]) == 0
+
+    page = sorted((folder / "evaluations").iterdir())[-1] / "report.html"
+    assert "2 of the 2 validation frames were trained on" in page.read_text()
+
+
+def test_load_and_evaluate_use_weights_in_one_layout(run):
+    from perception.runs.evaluate import open_run
+
+    _, folder = run
+
+    loaded, opened = perception.load(folder).network, open_run(folder).experiment.model
+    for (name, a), b in zip(loaded.named_parameters(), opened.parameters(), strict=True):
+        assert a.stride() == b.stride(), name

@@ -26,7 +26,8 @@ class Encoder(nn.Module, ABC):
 
     Args:
         output_stride: 32, 16 or 8: later strides become dilations, so that the weights still fit.
-        weights: a file, `imagenet` (torchvision's published file), or None for random weights.
+        weights: a file, a trained run or its model.safetensors, `imagenet` (torchvision's published
+            file), or None for random weights.
         freeze: the last stage that is not trained, e.g. `s4`; None trains all.
         frozen_batch_norm: batch norm uses its stored statistics in training too; its scale and
             shift are still trained.
@@ -69,8 +70,11 @@ class Encoder(nn.Module, ABC):
         Raises:
             PerceptionError: no such file, none published, no network, or keys that do not fit.
         """
-        path = self._published() if str(source) == "imagenet" else Path(source).expanduser()
-        load_weights(self, self.adapt(read_weights(path)), path, unused=self.unused_keys)
+        path = self._published() if str(source) == "imagenet" else _file_of(source)
+        state = read_weights(path)
+        if own := {k: v for k, v in state.items() if k.startswith("encoder.")}:  # of a run
+            state = {key.removeprefix("encoder."): value for key, value in own.items()}
+        load_weights(self, self.adapt(state), path, unused=self.unused_keys)
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A published state dict with this encoder's keys and shapes; most need no change."""
@@ -182,6 +186,13 @@ class Dilation:
             return 1, rate
         self.stride *= stride
         return stride, rate
+
+
+def _file_of(source: str | Path) -> Path:
+    """A file of weights; of a run's folder the best, else the last."""
+    path = Path(source).expanduser()
+    names = ("best.pt", "last.pt", "model.safetensors") if path.is_dir() else ()
+    return next((path / name for name in names if (path / name).is_file()), path)
 
 
 def initialise(module: nn.Module) -> None:
