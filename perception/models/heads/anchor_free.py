@@ -20,7 +20,7 @@ from perception.errors import PerceptionError
 from perception.models.encoders.base import initialise
 from perception.models.heads.aligned import assign_aligned
 from perception.models.heads.base import choose
-from perception.models.heads.boxes import BoxHead
+from perception.models.heads.boxes import BoxHead, checked_suppression
 from perception.models.layers import Size, conv_bn, separable_conv
 from perception.models.losses import ReduceCount, generalized_iou_loss, identity, mean
 
@@ -53,6 +53,7 @@ class AnchorFree(BoxHead):
         depth: separable convolutions of the tower.
         candidates: points that a box may have at most.
         losses: factors of the terms `class` and `box`.
+        suppression: `nms`, `soft_nms` (gaussian) or `box_voting` (NMS, then means of overlaps).
         min_score, nms_iou, max_boxes: what `decode` keeps.
     """
 
@@ -70,6 +71,7 @@ class AnchorFree(BoxHead):
         losses: Mapping[str, float] | None = None,
         min_score: float = 0.05,
         nms_iou: float = 0.6,
+        suppression: str = "nms",
         max_boxes: int = 100,
     ) -> None:
         super().__init__(task)
@@ -81,6 +83,7 @@ class AnchorFree(BoxHead):
             known = f"any of {', '.join(TERMS)}"
             raise PerceptionError(f"{self.setting}.losses", unknown[0], known)
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
+        self.suppression = checked_suppression(suppression, self.setting)
         read = [choose(channels, name, f"{self.setting}.features") for name in features]
         self.lateral = nn.ModuleList(conv_bn(c, width, 1) for c in read)
         self.smooth = nn.ModuleList(separable_conv(width, width) for _ in read)

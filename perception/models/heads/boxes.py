@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from perception.errors import PerceptionError
 from perception.models.heads.base import Head
 from perception.models.heads.cells import assign
-from perception.ops import nms
+from perception.ops import box_voting, nms, soft_nms
 from perception.structures import Boxes
 from perception.tasks import Kind
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from perception.data.batch import Batch
 
 CANDIDATES = 1000  # boxes per class that enter NMS, the best ones
+SUPPRESSIONS = ("nms", "soft_nms", "box_voting")
 
 
 class BoxesOutput(NamedTuple):
@@ -49,6 +51,7 @@ class BoxHead(Head):
     focus: float
     min_score: float
     nms_iou: float
+    suppression: str = "nms"
     max_boxes: int
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ class BoxHead(Head):
 
     @torch.no_grad()
     def decode(self, output: BoxesOutput, index: int = 0) -> Boxes:
-        """Boxes above `min_score` after NMS in each class, best first, inside the image."""
+        """Boxes above `min_score` after suppression in each class, best first, inside the image."""
         height, width = (float(side) for side in output.size)
         scores = self.scores(output.logits[index].float()).cpu()
         xyxy = output.xyxy[index].float().cpu()
@@ -80,10 +83,27 @@ class BoxHead(Head):
         for column in scores.unbind(1):
             some = (column > self.min_score) & (xyxy[:, 2:] > xyxy[:, :2]).all(1)
             order = column[some].argsort(descending=True, stable=True)[:CANDIDATES]
-            boxes, score = xyxy[some][order], column[some][order]
-            kept = nms(boxes, score, self.nms_iou)
-            found.append((boxes[kept], score[kept]))
+            found.append(self._suppressed(xyxy[some][order], column[some][order]))
         return _boxes(found, self.classes, self.max_boxes)
+
+    def _suppressed(self, boxes: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of the boxes of one class, by the chosen suppression."""
+        if self.suppression == "soft_nms":
+            best, lowered = soft_nms(boxes, score, min_score=self.min_score)
+            return boxes[best], lowered
+        kept = nms(boxes, score, self.nms_iou)
+        if self.suppression == "box_voting":
+            return box_voting(boxes[kept], score[kept], boxes, score, self.nms_iou)
+        return boxes[kept], score[kept]
+
+
+def checked_suppression(name: str, setting: str) -> str:
+    """The name, or a `PerceptionError` that lists those there are."""
+    if name not in SUPPRESSIONS:
+        raise PerceptionError(
+            f"{setting}.suppression", str(name), f"one of {', '.join(SUPPRESSIONS)}"
+        )
+    return name
 
 
 def _boxes(found: Sequence[tuple[Tensor, Tensor]], classes: Sequence[str], limit: int) -> Boxes:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from perception.errors import PerceptionError
 from perception.models.encoders.base import initialise
 from perception.models.heads.base import choose
-from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets
+from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets, checked_suppression
 from perception.models.heads.cells import (
     cell_centers,
     check_cell,
@@ -56,6 +56,7 @@ class FastBox(BoxHead):
         refine_hidden: width of the refining layer.
         focus: a cell answers for boxes whose centre is less than this many cells away.
         losses: factors of the four terms `confidence`, `box`, `refined_confidence`, `refined_box`.
+        suppression: `nms`, `soft_nms` (gaussian) or `box_voting` (NMS, then means of overlaps).
         min_score, nms_iou, max_boxes: what `decode` keeps.
     """
 
@@ -78,6 +79,7 @@ class FastBox(BoxHead):
         losses: Mapping[str, float] | None = None,
         min_score: float = 0.05,
         nms_iou: float = 0.5,
+        suppression: str = "nms",
         max_boxes: int = 100,
     ) -> None:
         super().__init__(task)
@@ -87,6 +89,7 @@ class FastBox(BoxHead):
         self.points = tuple(float(p) for p in points)
         self.factors = _checked_factors(losses or {}, self.setting)
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
+        self.suppression = checked_suppression(suppression, self.setting)
         outputs = 4 + len(self.classes)
         read = sum(choose(channels, name, f"{self.setting}.features") for name in features)
         check_cell(cell, {name: strides[name] for name in features}, self.setting)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.models.heads.base import choose
-from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets
+from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets, checked_suppression
 from perception.models.heads.cells import cell_centers, check_cell, to_center, to_grid
 from perception.models.layers import Size
 from perception.models.losses import ReduceCount, identity, mean
@@ -42,6 +42,7 @@ class MultiNetFastBox(BoxHead):
         dropout: rate in the three places where the original drops 0.5.
         focus: a cell answers for boxes whose centre is less than this many cells away.
         half_pixel: samples at pixel / 8 - 0.5, where features lie; the original does not.
+        suppression: `nms`, `soft_nms` (gaussian) or `box_voting` (NMS, then means of overlaps).
         min_score, nms_iou, max_boxes: what `decode` keeps; the original stitches boxes at 0.35.
     """
 
@@ -62,6 +63,7 @@ class MultiNetFastBox(BoxHead):
         half_pixel: bool = False,
         min_score: float = 0.001,
         nms_iou: float = 0.35,
+        suppression: str = "nms",
         max_boxes: int = 468,
     ) -> None:
         super().__init__(task)
@@ -73,6 +75,7 @@ class MultiNetFastBox(BoxHead):
         check_cell(CELL, {deep: self.deep_stride}, self.setting)
         self.shift = self.fine_stride / 2 if half_pixel else 0.0
         self.min_score, self.nms_iou, self.max_boxes = min_score, nms_iou, max_boxes
+        self.suppression = checked_suppression(suppression, self.setting)
         answers = 1 + len(self.classes)
         self.hidden = nn.Linear(read, hidden, bias=False)
         self.box = nn.Linear(hidden, 4, bias=False)
