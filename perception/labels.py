@@ -113,7 +113,8 @@ class LabelMap:
                 "predictions of a class that the target scheme ignores cannot be merged"
             )
         onehot = (groups[:, None] == np.arange(classes)[None, :]).astype(np.int64)
-        return onehot.T @ confusion @ onehot
+        result: NDArray[np.int64] = onehot.T @ confusion @ onehot
+        return result
 
 
 def load_scheme(name: str | Path) -> LabelScheme:
@@ -223,16 +224,13 @@ def _check_table(path: Path, classes: tuple[LabelClass, ...]) -> None:
             raise PerceptionError(f"{where}, class {c.name}: id", str(c.id), "at most 255")
     stored = [c for c in classes if c.id >= 0]
     trained = [c for c in classes if c.train_id not in (IGNORE_INDEX, -1)]
-    for kind, rows, key in (
-        ("name", classes, lambda c: c.name),
-        ("id", stored, lambda c: c.id),
-        ("train_id", trained, lambda c: c.train_id),
-    ):
+    for field, rows in (("name", classes), ("id", stored), ("train_id", trained)):
         first: dict[object, LabelClass] = {}
         for c in rows:
-            if (other := first.setdefault(key(c), c)) is not c:
-                found = f"{kind} {key(c)} twice: {other.name} and {c.name}"
-                raise PerceptionError(where, found, f"every {kind} once")
+            value = getattr(c, field)
+            if (other := first.setdefault(value, c)) is not c:
+                found = f"{field} {value} twice: {other.name} and {c.name}"
+                raise PerceptionError(where, found, f"every {field} once")
     numbers = sorted(c.train_id for c in trained)
     if numbers != list(range(len(numbers))):
         raise PerceptionError(

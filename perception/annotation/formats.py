@@ -20,9 +20,11 @@ TARGETS = ("labelme", "kitti_road", "kitti_object", "cityscapes", "coco", "yolo"
 
 def source(name: str) -> Source:
     """The reader of a format in `SOURCES`."""
-    return importlib.import_module(f"perception.annotation.sources.{name}").SOURCE
+    result: Source = importlib.import_module(f"perception.annotation.sources.{name}").SOURCE
+    return result
 
 
 def target(name: str) -> Target:
     """The writer of a format in `TARGETS`."""
-    return importlib.import_module(f"perception.annotation.targets.{name}").TARGET
+    result: Target = importlib.import_module(f"perception.annotation.targets.{name}").TARGET
+    return result

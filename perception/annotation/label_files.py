@@ -6,6 +6,7 @@ The files in `annotation/` are generated from the label table (`scripts/make_lab
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from perception.annotation.attributes import OCCLUSION_FLAGS
@@ -28,7 +29,7 @@ _BOX_FLAGS = (*(OCCLUSION_FLAGS[level][0] for level in (1, 2, 3)), "truncated", 
 
 def label_names(scheme: str) -> tuple[str, ...]:
     """The labels of one of `SCHEMES`, as they are shown."""
-    wanted = {
+    wanted: Callable[[Meaning], bool] = {
         "all": lambda _: True,
         "kitti_road": lambda m: m.road != "nonroad" or m.name in ("sidewalk", "background"),
         "kitti_object": lambda m: m.kitti is not None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -126,7 +127,7 @@ def _uncovered(
     return found
 
 
-def _pixels(box: NDArray[np.float64], pixels: NDArray) -> NDArray:
+def _pixels(box: NDArray[np.float64], pixels: NDArray[Any]) -> NDArray[Any]:
     """The view of the pixels whose centres are in the box."""
     x1, y1, x2, y2 = (max(0, int(v)) for v in np.ceil(box - 0.5))
     return pixels[y1:y2, x1:x2]
@@ -148,7 +149,8 @@ def _unsure(found: Boxes, vague: Mask, settings: PseudoSettings) -> Mask:
     weaker = found.score[:, None] <= found.score[None, vague]
     under = common >= settings.shared * np.maximum(area, 1e-9)
     either: Mask = np.where(overlap >= settings.same, weaker, under)
-    return np.logical_or.reduce(either, axis=1)
+    result: Mask = np.logical_or.reduce(either, axis=1)
+    return result
 
 
 def _area(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,7 +41,8 @@ def paint(shapes: Sequence[Shape], size: tuple[int, int]) -> NDArray[np.unsigned
 
 def shape_mask(shape: Shape, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(H, W) pixels of one shape."""
-    return _canvas([shape], size) != 0
+    result: NDArray[np.bool_] = _canvas([shape], size) != 0
+    return result
 
 
 def covers(shape: Shape, size: tuple[int, int]) -> bool:

@@ -85,7 +85,8 @@ def _run(words: list[str]) -> int:
         if name == verb:
             module = importlib.import_module(f"perception.cli.{name.replace('-', '_')}")
             if getattr(module, "HYDRA", False):
-                return module.run(words[1:])
+                result: int = module.run(words[1:])
+                return result
             sub.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(sub)
             sub.set_defaults(run=module.run)
@@ -96,7 +97,8 @@ def _run(words: list[str]) -> int:
     for name, value in vars(args).items():  # the shell leaves --root=~/data as it is
         if isinstance(value, Path):
             setattr(args, name, value.expanduser())
-    return args.run(args)
+    code: int = args.run(args)
+    return code
 
 
 def _version() -> str:

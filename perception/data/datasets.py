@@ -92,7 +92,8 @@ class FrameDataset:
 
     def frame(self, index: int) -> Frame:
         """Frame `index`, all its labels as they stand on disk (image lazily)."""
-        return self.manifest.reader_module.read(self.frames[index], self.manifest)
+        result: Frame = self.manifest.reader_module.read(self.frames[index], self.manifest)
+        return result
 
     def labelled(self, index: int) -> Frame:
         """Frame `index` with the label of each task, as predictions are compared with it."""

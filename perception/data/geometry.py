@@ -212,7 +212,8 @@ def _warp(
 def _project(points: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:
     """(N, 2) points through a homography."""
     moved = np.c_[points, np.ones(len(points))] @ matrix.T
-    return moved[:, :2] / moved[:, 2:]
+    result: NDArray[np.float64] = moved[:, :2] / moved[:, 2:]
+    return result
 
 
 def _tight(xyxy: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:
@@ -228,4 +229,7 @@ def _clip(xyxy: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float6
 
 
 def _area(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(xyxy[:, 2] - xyxy[:, 0], 0) * np.maximum(xyxy[:, 3] - xyxy[:, 1], 0)
+    result: NDArray[np.float64] = np.maximum(xyxy[:, 2] - xyxy[:, 0], 0) * np.maximum(
+        xyxy[:, 3] - xyxy[:, 1], 0
+    )
+    return result

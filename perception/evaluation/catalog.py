@@ -77,7 +77,10 @@ def benchmark_class(name: str) -> type[Benchmark[Any, Any]]:
             "See `perception score --help`.",
         )
     module, kind, _ = BENCHMARKS[name]
-    return getattr(importlib.import_module(f"perception.evaluation.{module}"), kind)
+    result: type[Benchmark[Any, Any]] = getattr(
+        importlib.import_module(f"perception.evaluation.{module}"), kind
+    )
+    return result
 
 
 def _own_class(name: str) -> type[Benchmark[Any, Any]]:

@@ -234,4 +234,5 @@ def input_size(config: DictConfig) -> tuple[int, int] | None:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     value: Any = OmegaConf.to_container(config, resolve=True)
-    return value
+    plain: dict[str, Any] = value
+    return plain

@@ -57,7 +57,8 @@ def evaluated_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         PerceptionError: no checkpoint, or one from before the first step.
     """
-    return evaluated_state(path)["evaluated"]
+    result: dict[str, Tensor] = evaluated_state(path)["evaluated"]
+    return result
 
 
 def evaluated_state(path: Path) -> dict[str, Any]:

@@ -260,4 +260,5 @@ def _usage(error: Exception, own: Path | None) -> UsageError:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     value: Any = OmegaConf.to_container(config, resolve=False)
-    return value
+    plain: dict[str, Any] = value
+    return plain

@@ -53,7 +53,8 @@ class Document:
     @property
     def shapes(self) -> list[Any]:
         """The raw shapes, unchecked."""
-        return self.content["shapes"]
+        result: list[Any] = self.content["shapes"]
+        return result
 
 
 # ---------------------------------------------------------------------------- reading
@@ -199,7 +200,8 @@ def read_mask(raw: Mapping[str, Any], max_pixels: int) -> NDArray[np.bool_]:
                     )
                 if len(image.getbands()) != 1:
                     raise RefusedError("bad_mask", f"found mode {image.mode}, expected one channel")
-                return np.asarray(image) != 0
+                result: NDArray[np.bool_] = np.asarray(image) != 0
+                return result
     except RefusedError:
         raise
     except (binascii.Error, ValueError) as error:

@@ -12,7 +12,8 @@ def encode(mask: NDArray[np.bool_]) -> list[int]:
     edges = np.flatnonzero(flat[1:] != flat[:-1])
     bounds = np.concatenate([[0], edges, [mask.size]])
     counts = np.diff(bounds).tolist()
-    return counts[:-1] if counts[-1] == 0 and len(counts) > 1 else counts
+    result: list[int] = counts[:-1] if counts[-1] == 0 and len(counts) > 1 else counts
+    return result
 
 
 def decode(counts: list[int], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -105,7 +105,10 @@ class Detector:
     def _run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """The first output without its batch."""
         try:
-            return np.asarray(self.session.run(None, {self.input.name: tensor})[0])[0]
+            result: NDArray[np.float32] = np.asarray(
+                self.session.run(None, {self.input.name: tensor})[0]
+            )[0]
+            return result
         except Exception as error:  # onnxruntime raises kinds of its own
             found = " ".join(str(error).split())[:200]
             raise PerceptionError(self.path, found, "a detector of one float image") from error

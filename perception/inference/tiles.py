@@ -112,7 +112,8 @@ def tile_starts(width: int, height: int, tiles: int) -> list[int]:
     """Left edges of `tiles` squares of `height` pixels from end to end; none in a high image."""
     if tiles < 1 or width <= height:
         return []
-    return np.linspace(0, width - height, tiles).round().astype(int).tolist()
+    result: list[int] = np.linspace(0, width - height, tiles).round().astype(int).tolist()
+    return result
 
 
 def moved(boxes: Boxes, left: int, right: int, width: int) -> Boxes:

@@ -47,7 +47,10 @@ class MultiTask(nn.Module):
     def encode(self, image: Tensor) -> dict[str, Tensor]:
         """The encoder's features of (N, 3, H, W) RGB images, 0..255, uint8 or float."""
         encoder = self.encoder
-        return encoder((image.to(encoder.mean.dtype) - encoder.mean) / encoder.std)
+        result: dict[str, Tensor] = encoder(
+            (image.to(encoder.mean.dtype) - encoder.mean) / encoder.std
+        )
+        return result
 
     def decode(
         self, features: dict[str, Tensor], size: tuple[int, int], tasks: Sequence[str] | None = None
@@ -73,4 +76,5 @@ class MultiTask(nn.Module):
 def in_layout(module: nn.Module, *, channels_last: bool) -> nn.Module:
     """`module` with its weights stored channels-last or contiguous."""
     kind = torch.channels_last if channels_last else torch.contiguous_format
-    return module.to(memory_format=kind)  # type: ignore[call-overload]
+    result: nn.Module = module.to(memory_format=kind)  # type: ignore[call-overload]
+    return result

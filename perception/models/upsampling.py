@@ -51,7 +51,8 @@ class ResizeConv(nn.Module):
 
     def forward(self, features: Tensor, size: Size) -> Tensor:
         """(N, C, h, w) -> (N, C, *size)."""
-        return self.conv(resize(features, size))
+        result: Tensor = self.conv(resize(features, size))
+        return result
 
 
 class PixelShuffle(nn.Module):

@@ -88,7 +88,8 @@ def _word(variable: str, words: tuple[str, ...]) -> str | None:
 
 def _note() -> dict[str, Any]:
     try:
-        return json.loads(NOTE.read_text())
+        result: dict[str, Any] = json.loads(NOTE.read_text())
+        return result
     except (OSError, ValueError):
         return {}
 

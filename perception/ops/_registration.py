@@ -142,7 +142,10 @@ def _alone(tensor: Tensor) -> Tensor:
 
 
 def _gradients(outputs: Any, inputs: Any, above: Any, *, keep: bool) -> tuple[Tensor, ...]:
-    return torch.autograd.grad(outputs, inputs, above, create_graph=keep, materialize_grads=True)
+    result: tuple[Tensor, ...] = torch.autograd.grad(
+        outputs, inputs, above, create_graph=keep, materialize_grads=True
+    )
+    return result
 
 
 def deterministic() -> bool:

@@ -102,7 +102,10 @@ def _multi_level_roi_align(
 def _levels(rois: Any, size: float, level: int, lowest: int, last: int) -> Any:
     """(K,) int64: floor(level + log2(sqrt(area) / size) + 1e-6) - lowest, clamped; in float64."""
     op = _opset()
-    column = lambda i: op.Gather(rois, op.Constant(value_int=i), axis=1)  # noqa: E731
+
+    def column(i: int) -> Any:
+        return op.Gather(rois, op.Constant(value_int=i), axis=1)
+
     wide, tall = op.Sub(column(3), column(1)), op.Sub(column(4), column(2))
     area = op.Mul(op.Cast(wide, to=11), op.Cast(tall, to=11))
     positive = op.Greater(area, _double(0))

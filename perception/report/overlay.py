@@ -149,7 +149,8 @@ def draw_boxes(
 
 def _line(image: Picture) -> int:
     """Width of a line that suits the size of the picture."""
-    return max(1, round(image.shape[1] / 640))
+    result: int = max(1, round(image.shape[1] / 640))
+    return result
 
 
 def _lighter(color: RGB) -> RGB:

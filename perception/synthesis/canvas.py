@@ -195,7 +195,10 @@ class Canvas:
 def fixed(points: Float) -> NDArray[np.int32]:
     """Pixel coordinates in 1/16 pixels, as OpenCV draws them."""
     scaled = np.floor(points * (1 << SHIFT) + 0.5)
-    return np.minimum(np.maximum(scaled, -_LIMIT, out=scaled), _LIMIT, out=scaled).astype(np.int32)
+    result: NDArray[np.int32] = np.minimum(
+        np.maximum(scaled, -_LIMIT, out=scaled), _LIMIT, out=scaled
+    ).astype(np.int32)
+    return result
 
 
 def wide(colors: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

@@ -195,4 +195,5 @@ def _keys(out: Path, record: dict[str, Any] | None) -> Keys:
         raise PerceptionError(
             f"{out / RECORD}: {KEYS}", "other words", "names of frames", "Choose another folder."
         )
-    return keys
+    result: Keys = keys
+    return result

@@ -119,7 +119,10 @@ def _shaded(
     shaded = shader.colors(palette[paint], gain, depth)
     mirror = np.clip(-normals[:, 1], 0, 1) * (glass | (paint == solids.PAINT)) * 0.16 + glass * 0.10
     mirror = mirror[:, None]
-    return shaded * (1 - mirror) + shader.horizon * (mirror * shader.light.brightness * dim)
+    result: Float = shaded * (1 - mirror) + shader.horizon * (
+        mirror * shader.light.brightness * dim
+    )
+    return result
 
 
 def clip_near(corners: Float, near: float) -> Float:

@@ -74,7 +74,8 @@ class Road:
         """d of ground points: x (R, W) or (N,), s (R, 1) or (N,)."""
         slope = self.slope + self.curvature * s
         middle = self.offset + self.slope * s + self.curvature * s * s / 2
-        return (x - middle) / np.sqrt(1 + slope * slope)
+        result: NDArray[np.float32] = (x - middle) / np.sqrt(1 + slope * slope)
+        return result
 
     def outside(self, d: NDArray[np.float32], s: NDArray[np.float32]) -> NDArray[np.float32]:
         """Signed distance to the asphalt, positive outside; d (R, W), s (R, 1), rows of equal s."""
@@ -85,7 +86,8 @@ class Road:
             if len(rows):
                 part = slice(int(rows[0]), int(rows[-1]) + 1)
                 distance[part] = _joined(distance[part], self._along(d[part], s[part], side), side)
-        return distance
+        result: NDArray[np.float32] = distance
+        return result
 
     def _along(
         self, d: NDArray[np.float32], s: NDArray[np.float32], side: SideRoad
@@ -94,7 +96,10 @@ class Road:
         beside = np.abs(s - side.s) - np.float32(side.half_width)
         low = self.left - SIDE_M if side.left else (self.left + self.right) / 2
         high = self.right + SIDE_M if side.right else (self.left + self.right) / 2
-        return np.maximum(beside, np.maximum(np.float32(low) - d, d - np.float32(high)))
+        result: NDArray[np.float32] = np.maximum(
+            beside, np.maximum(np.float32(low) - d, d - np.float32(high))
+        )
+        return result
 
     def near_side(self, s: float, margin: float = 0.0) -> SideRoad | None:
         """The side road whose mouth covers s, if any."""
@@ -108,7 +113,8 @@ def _joined(a: NDArray[np.float32], b: NDArray[np.float32], side: SideRoad) -> N
     """Signed distance to the union of two roads with rounded corners between them."""
     radius = np.float32(side.radius)
     corner = np.hypot(np.maximum(radius - a, 0), np.maximum(radius - b, 0))
-    return np.maximum(radius, np.minimum(a, b)) - corner
+    result: NDArray[np.float32] = np.maximum(radius, np.minimum(a, b)) - corner
+    return result
 
 
 def draw_road(category: str, rng: np.random.Generator) -> Road:

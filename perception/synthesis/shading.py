@@ -35,9 +35,10 @@ class Shader:
         sun, share = self.light.sun, self.light.sunshine
         direct = np.maximum(normals @ sun, 0.0) / max(0.35, -sun[1])
         ambient = 0.78 - 0.22 * normals[:, 1]
-        return self.light.brightness * (
+        result: Float = self.light.brightness * (
             (1 - 0.5 * share) * ambient + 0.5 * share * np.minimum(direct, 1.35)
         )
+        return result
 
     def lit_one(self, x: float, y: float, z: float) -> float:
         """`lit` of one unit normal."""
@@ -45,7 +46,8 @@ class Shader:
         sx, sy, sz = light.sun.tolist()
         direct = min(max(x * sx + y * sy + z * sz, 0.0) / max(0.35, -sy), 1.35)
         half = 0.5 * light.sunshine
-        return light.brightness * ((1 - half) * (0.78 - 0.22 * y) + half * direct)
+        result: float = light.brightness * ((1 - half) * (0.78 - 0.22 * y) + half * direct)
+        return result
 
     @property
     def shadow(self) -> float:

@@ -61,7 +61,8 @@ def in_shadow(actor: Actor, covers: list[Outline]) -> bool:
 def _reach(scene: Scene) -> Float:
     """(2,) x and z that a shadow moves per metre of height; at most 2.5 metres."""
     sun = scene.light.sun
-    return np.array([-sun[0], -sun[2]]) / max(-sun[1], 0.37)
+    result: Float = np.array([-sun[0], -sun[2]]) / max(-sun[1], 0.37)
+    return result
 
 
 def _footprints(actor: Actor, *widen: float) -> Float:

@@ -76,7 +76,8 @@ class _Builder:
         bl, br, tr, tl = np.asarray(corners, np.float64)
 
         def at(u: float, v: float) -> Float:
-            return (bl * (1 - u) + br * u) * (1 - v) + (tl * (1 - u) + tr * u) * v
+            result: Float = (bl * (1 - u) + br * u) * (1 - v) + (tl * (1 - u) + tr * u) * v
+            return result
 
         quad = np.array([at(left, low), at(right, low), at(right, high), at(left, high)])
         normal = np.cross(br - bl, tl - bl)

@@ -40,14 +40,16 @@ class Rows:
     def within(self, s0: float, s1: float) -> Float:
         """(R,) share of every row's depth that lies in s0..s1."""
         low, high = self.depth - self.step / 2, self.depth + self.step / 2
-        return np.clip(np.minimum(high, s1) - np.maximum(low, s0), 0, None) / self.step
+        result: Float = np.clip(np.minimum(high, s1) - np.maximum(low, s0), 0, None) / self.step
+        return result
 
     def dashed(self, on: float, off: float, phase: float) -> Float:
         """(R,) share of every row's depth that lies on a dash."""
 
         def painted(s: Float) -> Float:
             whole, rest = np.divmod(s + phase, on + off)
-            return whole * on + np.minimum(rest, on)
+            result: Float = whole * on + np.minimum(rest, on)
+            return result
 
         return (painted(self.depth + self.step / 2) - painted(self.depth - self.step / 2)) / (
             self.step

@@ -30,7 +30,8 @@ def noise(size: int, octaves: int, seed: int) -> NDArray[np.float32]:
         large = cv2.resize(wide, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         total += large[2 * zoom : 2 * zoom + size, 2 * zoom : 2 * zoom + size] * (1.6**octave)
     total -= total.mean()
-    return total / total.std()
+    result: NDArray[np.float32] = total / total.std()
+    return result
 
 
 @lru_cache(maxsize=16)

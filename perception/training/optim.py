@@ -100,7 +100,8 @@ class Poly:
     def factor(self, step: int, steps: int) -> float:
         """Factor at `step` of `steps`."""
         decay = (1.0 - min(step, steps) / max(steps, 1)) ** self.power
-        return _warm(step, self.warmup) * max(decay, self.end)
+        result: float = _warm(step, self.warmup) * max(decay, self.end)
+        return result
 
 
 @dataclass(frozen=True)

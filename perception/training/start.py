@@ -14,13 +14,9 @@ from torch import nn
 
 from perception.errors import PerceptionError, UsageError
 from perception.experiments.build import build, create
-from perception.experiments.config import (
-    check_numbers,
-    merge_overrides,
-    parse_overrides,
-    read_config,
-)
+from perception.experiments.config import check_numbers, merge_overrides, read_config
 from perception.experiments.initialize import initialize
+from perception.experiments.overrides import parse_overrides
 from perception.experiments.trust import split_trust
 from perception.files import write_text
 from perception.models.multitask import in_layout
@@ -189,7 +185,8 @@ def _balance(config: DictConfig, tasks: Sequence[str]) -> Balance:
     """The configured balance; one with a weight per task is told the tasks."""
     settings: Any = OmegaConf.to_container(config.balance, resolve=True)
     extra = {"tasks": list(tasks)} if takes_tasks(str(settings["_target_"])) else {}
-    return create(settings, "balance", **extra)
+    result: Balance = create(settings, "balance", **extra)
+    return result
 
 
 def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:
@@ -205,7 +202,8 @@ def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:
     optimizer = create(settings, "optimizer", params=groups, _convert_="all")
     for group, name in zip(optimizer.param_groups, names, strict=True):
         group["name"], group["initial_lr"] = name, group["lr"]
-    return optimizer
+    result: torch.optim.Optimizer = optimizer
+    return result
 
 
 # ---------------------------------------------------------------------------- the folder

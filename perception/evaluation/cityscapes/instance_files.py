@@ -225,4 +225,5 @@ def _hues(ids: np.ndarray) -> np.ndarray:
     """(H, W, 3) one colour per id, 0 light grey; the same id has the same colour everywhere."""
     table = np.random.default_rng(7).integers(40, 220, (4096, 3)).astype(np.uint8)
     table[0] = 240
-    return table[np.where(ids > 0, 1 + ids % 4095, 0)]
+    result: np.ndarray = table[np.where(ids > 0, 1 + ids % 4095, 0)]
+    return result

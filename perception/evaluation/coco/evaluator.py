@@ -221,7 +221,8 @@ def _overlap(found: Float, label: Float, crowd: Mask) -> Float:
     low, high = np.maximum(found[:, :2], label[:, :2]), np.minimum(found[:, 2:], label[:, 2:])
     shared = (high - low).clip(min=0).prod(1)
     union = np.where(crowd, _area(found), _area(found) + _area(label) - shared)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    result: Float = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return result
 
 
 def _area(xyxy: Float) -> Float:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.evaluation.kitti_object.matching import Rows, Tally
+from perception.evaluation.assignment import Rows
+from perception.evaluation.kitti_object.matching import Tally
 from perception.evaluation.kitti_object.protocol import RECALL_SLOTS, ObjectRules
 from perception.structures import Float
 

@@ -116,7 +116,8 @@ def _clipped_area(side1: Float, side2: Float, centre: Float, angle: Float) -> Fl
     low, high = np.minimum(*breaks), np.maximum(*breaks)
     at = [np.clip(start + t * (end - start), -half_y, half_y) for t in (0.0, low, high, 1.0)]
     mean = (at[0] + at[1]) * low + (at[1] + at[2]) * (high - low) + (at[2] + at[3]) * (1 - high)
-    return ((right - left) * mean / 2).sum(1).clip(min=0)
+    result: Float = ((right - left) * mean / 2).sum(1).clip(min=0)
+    return result
 
 
 def _between(x: Float, x_next: Float, y: Float, y_next: Float, at: Float) -> Float:

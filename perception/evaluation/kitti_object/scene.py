@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from perception.evaluation.kitti_object.matching import Marks, Mask, Pairs, Rows, all_pairs
+from perception.evaluation.assignment import Mask, Rows
+from perception.evaluation.kitti_object.matching import Marks, Pairs, all_pairs
 from perception.evaluation.kitti_object.overlap import (
     Overlap,
     Solid,
@@ -71,7 +72,8 @@ class Scene:
     @cached_property
     def predicted_height(self) -> Float:
         """(D,) whole pixels, rounded down."""
-        return np.trunc(np.abs(self.predicted.xyxy[:, 1] - self.predicted.xyxy[:, 3]))
+        result: Float = np.trunc(np.abs(self.predicted.xyxy[:, 1] - self.predicted.xyxy[:, 3]))
+        return result
 
     def tasks(self, rules: ObjectRules) -> Iterator[Task]:
         """Everything that is matched; orientation comes with the image."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perception.evaluation.kitti_object.matching import Rows, is_true, match
+from perception.evaluation.assignment import Rows
+from perception.evaluation.kitti_object.matching import is_true, match
 from perception.evaluation.kitti_object.protocol import ObjectRules
 from perception.evaluation.kitti_object.scene import Scene
 from perception.evaluation.kitti_object.weighted import frame_steps

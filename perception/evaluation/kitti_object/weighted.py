@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.evaluation.assignment import Mask, Rows
 from perception.evaluation.kitti_object.curves import Curve, make_curve, score_thresholds
 from perception.evaluation.kitti_object.matching import (
     Marks,
-    Mask,
     Matches,
     Pairs,
-    Rows,
     Tally,
     candidates,
     collect,
@@ -146,7 +145,8 @@ def _growth(
         rows, columns = np.nonzero(taken & chosen[:, None])
         weights = None if weight is None else weight[rows]
         cells = np.bincount(owner[rows] * width + columns, weights, thresholds.size)
-        return np.diff(cells.reshape(thresholds.shape), prepend=0, axis=1)[finite]
+        result: NDArray[Any] = np.diff(cells.reshape(thresholds.shape), prepend=0, axis=1)[finite]
+        return result
 
     finite = np.isfinite(thresholds)
     return (

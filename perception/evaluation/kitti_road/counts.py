@@ -104,7 +104,8 @@ def quantize(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
         raise ValueError(
             f"probability ranges {probability.min()}..{probability.max()}, expected [0, 1]"
         )
-    return np.rint(255 * probability).astype(np.uint8)
+    result: NDArray[np.uint8] = np.rint(255 * probability).astype(np.uint8)
+    return result
 
 
 def scores_of(road: NDArray[np.int64], background: NDArray[np.int64], images: int) -> RoadScores:

@@ -49,4 +49,5 @@ def resize_nearest(label: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[n
         ((np.arange(new) + 0.5) * old / new).astype(np.int64)
         for new, old in zip(size, label.shape[:2], strict=True)
     )
-    return label[rows[:, None], columns]
+    result: NDArray[np.uint8] = label[rows[:, None], columns]
+    return result

@@ -111,7 +111,8 @@ def class_iou(
     hit = table.diagonal().astype(np.float64)
     union = table.sum(1) + table[kept].sum(0) - hit
     valid = kept & (union > 0)
-    return np.divide(hit, union, out=np.full(len(hit), np.nan), where=valid)
+    result: NDArray[np.float64] = np.divide(hit, union, out=np.full(len(hit), np.nan), where=valid)
+    return result
 
 
 def nan_mean(values: NDArray[np.float64]) -> float:

@@ -228,7 +228,8 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
 def sparse(table: NDArray[np.int64]) -> list[list[int]]:
     """Non-zero entries of a matrix as [row, column, value], sorted."""
     rows, columns = np.nonzero(table)
-    return np.stack([rows, columns, table[rows, columns]], axis=1).tolist()
+    result: list[list[int]] = np.stack([rows, columns, table[rows, columns]], axis=1).tolist()
+    return result
 
 
 def dense(entries: Any, classes: int) -> NDArray[np.int64]:

@@ -50,7 +50,8 @@ def inclusive_overlap(first: Float, second: Float) -> Float:
     height = np.minimum(first[:, 3], second[:, 3]) - np.maximum(first[:, 1], second[:, 1]) + 1
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     union = _area(first) + _area(second) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    result: Float = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return result
 
 
 def _area(corners: Float) -> Float:

@@ -66,7 +66,8 @@ class MobileNetV1(SequentialEncoder):
 
     def classify(self, image: Tensor) -> Tensor:
         """(N, 1000) ImageNet class scores of normalised images; needs `imagenet_head`."""
-        return self.classifier(self.features(image).mean((2, 3)))
+        result: Tensor = self.classifier(self.features(image).mean((2, 3)))
+        return result
 
     def _describe(self) -> str:
         return f"MobileNetV1 of width {self.width}"
@@ -95,4 +96,5 @@ class SeparableBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H / stride, W / stride)."""
-        return self.conv(features)
+        result: Tensor = self.conv(features)
+        return result

@@ -79,7 +79,8 @@ class MobileNetV2(SequentialEncoder):
 
     def classify(self, image: Tensor) -> Tensor:
         """(N, 1000) ImageNet class scores of normalised images; needs `imagenet_head`."""
-        return self.classifier(self.features(image).mean((2, 3)))
+        result: Tensor = self.classifier(self.features(image).mean((2, 3)))
+        return result
 
     def _describe(self) -> str:
         return f"MobileNetV2 of width {self.width}"
@@ -122,7 +123,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, out, H / stride, W / stride)."""
-        return features + self.conv(features) if self.residual else self.conv(features)
+        result: Tensor = features + self.conv(features) if self.residual else self.conv(features)
+        return result
 
 
 def make_divisible(channels: float, divisor: int = 8) -> int:

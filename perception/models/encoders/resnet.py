@@ -88,7 +88,8 @@ class ResNet(Encoder):
 
     def classify(self, image: Tensor) -> Tensor:
         """(N, 1000) ImageNet class scores of normalised images; needs `imagenet_head`."""
-        return self.fc(self(image)["s32"].mean((2, 3)))
+        result: Tensor = self.fc(self(image)["s32"].mean((2, 3)))
+        return result
 
     def stages(self) -> dict[str, Sequence[nn.Module]]:
         """The layers of each stage."""

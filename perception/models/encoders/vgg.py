@@ -85,7 +85,8 @@ class VGG16(SequentialEncoder):
 
     def classify(self, image: Tensor) -> Tensor:
         """(N, 1000) class scores of normalised 224 x 224 images; needs `imagenet_head`."""
-        return self.classifier(self.features(image)).flatten(1)
+        result: Tensor = self.classifier(self.features(image)).flatten(1)
+        return result
 
     def stages(self) -> dict[str, Sequence[nn.Module]]:
         """The layers of each stage."""

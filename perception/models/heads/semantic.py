@@ -173,7 +173,8 @@ class Pyramid(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, in, H, W) -> (N, width, H, W)."""
-        return self.project(torch.cat([branch(features) for branch in self.branches], 1))
+        result: Tensor = self.project(torch.cat([branch(features) for branch in self.branches], 1))
+        return result
 
 
 class Refinement(nn.Module):
@@ -193,4 +194,5 @@ class Refinement(nn.Module):
         """(N, in, h, w), (N, skip, H, W) -> (N, width, H, W)."""
         skip = self.reduce(skip)
         size = (skip.shape[2], skip.shape[3])
-        return self.fuse(torch.cat([resize(coarse, size), skip], 1))
+        result: Tensor = self.fuse(torch.cat([resize(coarse, size), skip], 1))
+        return result

@@ -156,4 +156,5 @@ class GradNorm(TaskBalance):
 
 def gradient_norms(losses: Losses, shared: Sequence[nn.Parameter]) -> Tensor:
     """(T,) norm of each task's gradient on the shared parameters."""
-    return jacobian(losses, shared).norm(dim=1)
+    result: Tensor = jacobian(losses, shared).norm(dim=1)
+    return result
