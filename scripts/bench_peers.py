@@ -46,7 +46,10 @@ class Peer:
     trained_on: str
 
 
-PEERS = (Peer("yolox_nano.onnx", "YOLOX-nano (0.91 M)", "Apache-2.0", "COCO; never on KITTI"),)
+PEERS = (
+    Peer("yolox_nano.onnx", "YOLOX-nano (0.91 M)", "Apache-2.0", "COCO; never on KITTI"),
+    Peer("FastestDet.onnx", "FastestDet (0.25 M)", "BSD-3", "COCO; never on KITTI"),
+)
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,28 @@ def test_the_four_conventions_give_one_box_the_same_place():
         ((6, 42), "ultralytics"),
         ((300, 6), "end_to_end"),
         ((42, 9), None),
+        ((7, 22, 22), "fastestdet"),
         ((85, 22, 22), None),
     ],
 )
 def test_the_convention_is_told_from_the_shape(shape, convention):
     assert tell_convention(shape, 2, SIZE) == convention
+
+
+def test_a_map_of_fastestdet_holds_one_box_per_cell_in_a_stretched_image():
+    maps = np.zeros((7, 4, 8))
+    maps[1:3] = np.arctanh(0.5)  # half a cell to the right and down
+    maps[3], maps[4] = np.log(0.25 / 0.75), 0.0  # a quarter of the width, half of the height
+    maps[0, 1, 2], maps[6, 1, 2] = 0.5, 1.0
+
+    found = decode(maps.astype(np.float32), "fastestdet", SIZE)
+    values, box = lay_in(np.zeros((64, 64, 3), np.uint8), SIZE, "fastestdet")
+
+    best = found.score.argmax()
+    np.testing.assert_allclose(found.xyxy[best], [12, 4, 28, 20], atol=1e-4)
+    assert found.label[best] == 1 and found.score[best] == pytest.approx(0.5**0.6)
+    assert values.shape == (1, 3, *SIZE)
+    np.testing.assert_allclose(box.undo(np.array([[0.0, 0, 64, 32]])), [[0, 0, 64, 64]])
 
 
 def test_an_image_lies_top_left_for_yolox_and_in_the_middle_for_the_others():
