@@ -114,6 +114,8 @@ def print_outcome(outcome: Outcome, intervals: Mapping[str, Any]) -> None:
         shown.print(rich_table(Table(columns, rows, "95 % of resampled sets of images")))
     if outcome.inventory:
         shown.print(outcome.inventory, markup=False)
+    if outcome.left_out:
+        shown.print(f"left out: {outcome.left_out}", markup=False)
     for note in outcome.result.notes:
         print(f"note: {note}", file=sys.stderr)
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perception.evaluation.folders import left_out
 from perception.evaluation.protocol import Protocol as Definition
 from perception.report.parts import Panel, Section, Table
 
@@ -107,6 +108,18 @@ class Benchmark(ABC, Generic[J, R]):
     @abstractmethod
     def decode(self, value: Any) -> R:
         """The record from what `encode` gave."""
+
+    deep = False  # labels and predictions lie anywhere below their folders
+    beside: ClassVar[tuple[str, ...]] = ()  # ends of names, in lower case, that are never scored
+
+    def left_out(self, target: Path, predicted: Path, jobs: Sequence[J]) -> str:
+        """How many files of the two folders are not scored, by suffix; empty where all are."""
+        used = {value for job in jobs for value in vars(job).values() if isinstance(value, Path)}
+        sides = {
+            "labels": left_out(target, used, below=self.deep, known=self.beside),
+            "predictions": left_out(predicted, used, below=self.deep, known=self.beside),
+        }
+        return "; ".join(f"{side}: {count}" for side, count in sides.items() if count)
 
     def inventory(self, predicted: Path, jobs: Sequence[J]) -> str:  # noqa: ARG002
         """What was matched and what was left over, for the reader; missing files are errors."""

@@ -3,29 +3,56 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from perception.errors import PerceptionError
+from perception.files import Found, files_below, files_in, find_named, has_suffix
 
 
-def files_in(folder: Path, suffix: str) -> list[str]:
-    """Names of the files of a folder that end in `suffix`, sorted."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.name.endswith(suffix))
-    except OSError as error:
-        raise _unreadable(folder, error) from error
+def labels_of(folder: Path, suffix: str, *, below: bool, do: str) -> dict[str, Path]:
+    """The files that end in `suffix`, in any case, by their path in the folder without it; sorted.
 
-
-def files_below(folder: Path, suffix: str) -> list[Path]:
-    """Whatever ends in `suffix` anywhere below a folder, sorted; links to folders are followed,
-    each folder once. A folder of such a name is listed too: reading it is an error, not silence.
+    Raises:
+        PerceptionError: there is none, or two of one name.
     """
-    found: list[Path] = []
-    for parent, names in _walk(folder):
-        found += [parent / name for name in names if name.endswith(suffix)]
-    return sorted(found)
+    found = (files_below if below else files_in)(folder, (suffix.lower(),))
+    if not found.files:
+        others = f", but {found.left_out}" if found.left_out else ""
+        raise PerceptionError(folder, f"no file that ends in {suffix}{others}", "labels", do)
+    labels: dict[str, Path] = {}
+    for path in found.files:
+        key = str(path.relative_to(folder))[: -len(suffix)]
+        if key in labels:
+            raise PerceptionError(path, f"a second label of {key}", f"only {labels[key].name}")
+        labels[key] = path
+    return labels
+
+
+def prediction_of(folder: Path, key: str, suffix: str, *, for_: str, do: str) -> Path:
+    """The file `folder/key` with the suffix in any case.
+
+    Raises:
+        PerceptionError: there is none, or two.
+    """
+    path = folder / f"{key}{suffix}"
+    found = find_named(path.parent, path.name[: -len(suffix)], (suffix,))
+    return needed(path, for_=for_, do=do) if found is None else found
+
+
+def left_out(
+    folder: Path, used: Container[Path], *, below: bool, known: tuple[str, ...] = ()
+) -> str:
+    """How many files of a folder are not in `used`, e.g. "1 .jpg, 2 hidden"; names that end in
+    one of `known` (in lower case) are not counted.
+    """
+    if not folder.is_dir():
+        return ""
+    found = (files_below if below else files_in)(folder)
+    rest = [p for p in found.files if p not in used and not (known and has_suffix(p.name, known))]
+    kinds = Counter(path.suffix.lower() for path in rest)
+    return Found((), kinds, found.hidden).left_out
 
 
 def needed(path: Path, *, for_: str, do: str) -> Path:
@@ -76,35 +103,3 @@ def one_per_frame(
                 "Remove the others." if found else "Predict this frame, or name its folder.",
             )
     return {frame: found[0] for frame, found in by_start.items()}
-
-
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """(folder, names in it) for all folders below; a loop of links ends where it began."""
-    seen: set[tuple[int, int]] = set()
-    pending = [folder]
-    while pending:
-        here = pending.pop()
-        try:
-            status = here.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(here) as entries:
-                listed = sorted(entries, key=lambda e: e.name)
-        except OSError as error:
-            raise _unreadable(here, error) from error
-        yield here, [e.name for e in listed]
-        pending += [here / e.name for e in listed if _is_folder(e)]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
-
-
-def _unreadable(folder: Path, error: OSError) -> PerceptionError:
-    return PerceptionError(
-        folder, (error.strerror or str(error)).lower(), "a readable folder", "Check the path."
-    )

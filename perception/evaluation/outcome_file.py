@@ -52,6 +52,7 @@ def write_outcome(
         "options": options,
         "num_images": len(outcome.jobs),
         "files": outcome.inventory or None,
+        "left_out": outcome.left_out or None,
         "headline": outcome.result.headline,
         "intervals": intervals,
         "bootstrap": {"draws": draws, "seed": seed} if draws else None,

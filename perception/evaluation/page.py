@@ -34,6 +34,7 @@ def write_page(
     facts = {
         "protocol": f"{protocol.name}, version {protocol.version}",
         "images": outcome.inventory or f"{len(outcome.jobs):,}",
+        **({"files left out": outcome.left_out} if outcome.left_out else {}),
         **{k.replace("_", " "): _fact(v) for k, v in protocol.parameters.items() if v is not None},
     }
     sections = (_numbers(outcome, intervals), *outcome.result.sections, *_images(outcome, worst))

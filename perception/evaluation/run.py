@@ -28,6 +28,7 @@ class Outcome:
     records: tuple[Any, ...]  # the evaluator after each image alone
     result: Result
     inventory: str = ""  # files matched, missing, left over; where the benchmark says so
+    left_out: str = ""  # files of the folders that were not scored, by suffix
 
 
 def run_benchmark(
@@ -55,7 +56,8 @@ def run_benchmark(
         advance(len(records), len(jobs))
     result = benchmark.result(benchmark.merge(records))
     inventory = benchmark.inventory(Path(predicted), jobs)
-    return Outcome(benchmark, tuple(jobs), tuple(records), result, inventory)
+    left_out = benchmark.left_out(Path(target), Path(predicted), jobs)
+    return Outcome(benchmark, tuple(jobs), tuple(records), result, inventory, left_out)
 
 
 def _records(benchmark: Benchmark[Any, Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:

@@ -128,11 +128,18 @@ def find_named(folder: Path, stem: str, suffixes: tuple[str, ...]) -> Path | Non
     if not found and folder.is_dir():  # .Jpg
         folded = _folded(folder, folder.stat().st_mtime_ns)
         found = [folder / n for s in suffixes for n in folded.get(f"{stem}{s}", ())]
-    distinct = {path.stat().st_ino: path for path in reversed(found)}
+    distinct = {_identity(path): path for path in reversed(found)}
     if len(distinct) > 1:
         names = " and ".join(sorted(path.name for path in distinct.values()))
         raise PerceptionError(folder / stem, names, "one file of that name", "Remove the others.")
     return found[0] if found else None
+
+
+def _identity(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError:  # a link that leads nowhere: reading it says so
+        return path.lstat().st_ino
 
 
 @lru_cache(maxsize=16)

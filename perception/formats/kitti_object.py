@@ -8,7 +8,6 @@ Source: readme of the KITTI object development kit, 2012 and 2017.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
-from perception.files import read_bytes, write_text
+from perception.files import files_in, read_bytes, write_text
 from perception.structures import Boxes, Float
 
 DONT_CARE = "DontCare"  # compared without regard to case
@@ -106,36 +105,25 @@ def frame_files(folder: Path, *, skip: str = "") -> dict[str, Path]:
     Raises:
         PerceptionError: no such folder, another `.txt` name, or two names of one frame.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(".txt"))
-    except OSError as error:
-        raise PerceptionError(
-            folder,
-            (error.strerror or str(error)).lower(),
-            "a folder of KITTI object text files",
-            "Check the path.",
-        ) from error
-    numbers: dict[int, str] = {}
-    for name in names:
-        stem = name[:-4]
-        if skip and re.fullmatch(skip, name):
+    numbers: dict[int, Path] = {}
+    for path in files_in(folder, (".txt",)).files:
+        if skip and re.fullmatch(skip, path.name.lower()):
             continue
-        if not (stem.isascii() and stem.isdigit()):
+        if not (path.stem.isascii() and path.stem.isdigit()):
             raise PerceptionError(
-                Path(folder) / name,
+                path,
                 "a text file with another name",
                 "digits and .txt, 000123.txt",
                 "Rename it or move it away.",
             )
-        if (other := numbers.setdefault(int(stem), stem)) != stem:
+        if (other := numbers.setdefault(int(path.stem), path)) != path:
             raise PerceptionError(
-                Path(folder) / name,
-                f"the same frame number as {other}.txt",
+                path,
+                f"the same frame number as {other.name}",
                 "one file per frame",
                 "Remove one of the two.",
             )
-    return {stem: Path(folder, f"{stem}.txt") for _, stem in sorted(numbers.items())}
+    return {path.stem: path for _, path in sorted(numbers.items())}
 
 
 # ---------------------------------------------------------------------------- writing

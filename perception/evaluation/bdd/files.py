@@ -15,7 +15,7 @@ from perception.errors import PerceptionError, UsageError
 from perception.evaluation.bdd import DRIVABLE, LANE, MaskEvaluator, MaskScores, foreground
 from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.confusions import confusion_section
-from perception.evaluation.folders import files_in, needed
+from perception.evaluation.folders import labels_of, prediction_of
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming, read_ids
 from perception.report.parts import Column, Panel, Table
@@ -104,19 +104,18 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
 
     def jobs(self, target: Path, predicted: Path) -> list[MaskJob]:
         """Every label mask (or the chosen frames), in order."""
-        names = [f"{f}.png" for f in self.frames] if self.frames else files_in(target, ".png")
-        if not names:
-            raise PerceptionError(
-                target, "no label", "PNG masks", "Give the folder of the label masks."
-            )
+        do = "Give the folder of the label masks."
+        keys = self.frames or labels_of(target, ".png", below=False, do=do)
         return [
             MaskJob(
-                name[:-4],
-                needed(target / name, for_=f"frame {name[:-4]}", do="Check --frames."),
-                needed(predicted / name, for_=f"the label {name}", do="Predict this frame too."),
+                key,
+                prediction_of(target, key, ".png", for_=f"frame {key}", do="Check --frames."),
+                prediction_of(
+                    predicted, key, ".png", for_=f"the label {key}", do="Predict this frame too."
+                ),
                 position,
             )
-            for position, name in enumerate(names)
+            for position, key in enumerate(keys)
         ]
 
     def score_one(self, job: MaskJob) -> MaskEvaluator:

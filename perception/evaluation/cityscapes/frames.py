@@ -9,9 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
-from perception.evaluation.folders import files_below
-from perception.files import read_image
+from perception.files import files_below, find_image, read_image
 from perception.labels import LabelScheme, load_scheme
+
+BESIDE = (  # names of the data set that stand beside each other
+    "_color.png",
+    "_labelids.png",
+    "_instanceids.png",
+    "_labeltrainids.png",
+    "_polygons.json",
+)
 
 
 def cityscapes_scheme() -> LabelScheme:
@@ -26,7 +33,8 @@ def labelled_frames(folder: Path, suffix: str) -> dict[str, Path]:
         PerceptionError: there is none, or two of one frame.
     """
     frames: dict[str, Path] = {}
-    for path in files_below(folder, suffix):
+    found = files_below(folder, (suffix.lower(),))
+    for path in found.files:
         frame = path.name[: -len(suffix)]
         if frame in frames:
             raise PerceptionError(
@@ -39,7 +47,7 @@ def labelled_frames(folder: Path, suffix: str) -> dict[str, Path]:
     if not frames:
         raise PerceptionError(
             folder,
-            f"no file that ends in {suffix}",
+            f"no file that ends in {suffix}" + f", but {found.left_out}" * bool(found.left_out),
             "labels of Cityscapes",
             "Give a folder of gtFine, or the end of the names by --gt-suffix.",
         )
@@ -58,8 +66,5 @@ def inventory(frames: Iterable[str], predicted: Iterable[Path], folder: Path) ->
 def photograph(label: Path, suffix: str) -> NDArray[np.uint8] | None:
     """The camera image of a label, where the data set lies in its official layout."""
     folder = Path(*("leftImg8bit" if part == "gtFine" else part for part in label.parent.parts))
-    for ending in ("_leftImg8bit.png", "_leftImg8bit.jpg"):
-        path = folder / (label.name[: -len(suffix)] + ending)
-        if path.is_file():
-            return read_image(path)
-    return None
+    path = find_image(folder, f"{label.name[: -len(suffix)]}_leftImg8bit")
+    return None if path is None else read_image(path)

@@ -16,6 +16,7 @@ from perception.errors import PerceptionError
 from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.cityscapes import INSTANCE, InstanceEvaluator, Mask
 from perception.evaluation.cityscapes.frames import (
+    BESIDE,
     cityscapes_scheme,
     inventory,
     labelled_frames,
@@ -23,10 +24,10 @@ from perception.evaluation.cityscapes.frames import (
 )
 from perception.evaluation.cityscapes.instance import Matches
 from perception.evaluation.cityscapes.protocol import OVERLAPS, scored_instances
-from perception.evaluation.folders import files_below, inside, one_per_frame
+from perception.evaluation.folders import inside, one_per_frame
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming, read_grey, read_instances
-from perception.files import read_text
+from perception.files import files_below, read_text
 from perception.labels import LabelScheme
 from perception.report.parts import Column, Lines, Panel, Section, Series, Table
 
@@ -46,6 +47,8 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
     """AP over ten overlaps, without the distance limits."""
 
     gt_suffix: str = "_gtFine_instanceIds.png"
+
+    deep, beside = True, (*BESIDE, ".png")  # masks are named by the lists
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
@@ -70,7 +73,7 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
         """Every labelled frame with its one list."""
         labels = labelled_frames(target, self.gt_suffix)
         found = one_per_frame(
-            labels, files_below(predicted, ".txt"), folder=predicted, kind="list of masks"
+            labels, files_below(predicted, (".txt",)).files, folder=predicted, kind="list of masks"
         )
         return [
             InstanceJob(frame, label, found[frame], predicted) for frame, label in labels.items()
@@ -78,7 +81,7 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
 
     def inventory(self, predicted: Path, jobs: Sequence[InstanceJob]) -> str:
         """Matched, missing and extra lists."""
-        paths = files_below(predicted, ".txt")
+        paths = files_below(predicted, (".txt",)).files
         return inventory((job.key for job in jobs), paths, predicted)
 
     def score_one(self, job: InstanceJob) -> InstanceEvaluator:

@@ -16,6 +16,7 @@ from perception.errors import PerceptionError, UsageError
 from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.cityscapes import PIXEL, PixelEvaluator
 from perception.evaluation.cityscapes.frames import (
+    BESIDE,
     cityscapes_scheme,
     inventory,
     labelled_frames,
@@ -23,11 +24,12 @@ from perception.evaluation.cityscapes.frames import (
 )
 from perception.evaluation.cityscapes.protocol import CLASSES
 from perception.evaluation.confusions import class_table, confusion_section, semantic_panels
-from perception.evaluation.folders import files_below, needed, one_per_frame
+from perception.evaluation.folders import one_per_frame, prediction_of
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming, read_ids, read_instances
 from perception.evaluation.semantic import class_iou, nan_mean
 from perception.evaluation.semantic.files import dense, sparse
+from perception.files import files_below
 from perception.labels import LabelScheme
 from perception.report.parts import Panel
 
@@ -51,6 +53,8 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
     instance_scores: bool = True
     gt_suffix: str = "_gtFine_labelIds.png"
     pred_suffix: str = ".png"
+
+    deep, beside = True, BESIDE
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
@@ -87,7 +91,7 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
         """Every labelled frame with its one prediction."""
         labels = labelled_frames(target, self.gt_suffix)
         found = one_per_frame(
-            labels, files_below(predicted, self.pred_suffix), folder=predicted, kind="prediction"
+            labels, self._predictions(predicted), folder=predicted, kind="prediction"
         )
         return [
             PixelJob(frame, label, found[frame], self._instances(label))
@@ -104,17 +108,21 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
                 "a name whose instance image is called instanceIds instead",
                 "Leave iIoU out by --no-instances.",
             )
-        path = label.with_name(label.name.replace("labelIds", "instanceIds"))
-        return needed(
-            path,
+        suffix = self.gt_suffix.replace("labelIds", "instanceIds")
+        return prediction_of(
+            label.parent,
+            label.name[: -len(self.gt_suffix)],
+            suffix,
             for_=f"iIoU of {label.name}",
             do="Unpack the data set again, or leave iIoU out by --no-instances.",
         )
 
     def inventory(self, predicted: Path, jobs: Sequence[PixelJob]) -> str:
         """Matched, missing and extra files."""
-        paths = files_below(predicted, self.pred_suffix)
-        return inventory((job.key for job in jobs), paths, predicted)
+        return inventory((job.key for job in jobs), self._predictions(predicted), predicted)
+
+    def _predictions(self, folder: Path) -> Sequence[Path]:
+        return files_below(folder, (self.pred_suffix.lower(),)).files
 
     def score_one(self, job: PixelJob) -> PixelEvaluator:
         """Counts of one frame."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.benchmark import Benchmark, Result
-from perception.evaluation.folders import files_in
 from perception.evaluation.kitti_object import (
     METRICS,
     FrameRecord,
@@ -28,7 +27,7 @@ from perception.evaluation.kitti_object.images import NOTE, frame_panels, frame_
 from perception.evaluation.kitti_object.result import headline_name, object_headline, object_result
 from perception.evaluation.kitti_object.weighted import all_steps
 from perception.evaluation.protocol import Protocol
-from perception.files import find_image, read_text
+from perception.files import files_in, find_image, read_text
 from perception.formats.kitti_object import (
     format_labels,
     format_results,
@@ -58,6 +57,8 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
     metrics: Sequence[str] | None = None  # None: all that the protocol has
     frames: Sequence[str] | None = None  # frame ids; None: the protocol's choice
     images: str | Path | None = None  # folder; None: `image_2` beside the folder of the labels
+
+    beside = (".txt",)  # counted by `inventory`
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
@@ -128,9 +129,12 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
 
     def inventory(self, predicted: Path, jobs: Sequence[ObjectJob]) -> str:
         """Results without a label, and labelled frames without a result, which are not scored."""
-        used = {f"{job.key}.txt" for job in jobs}
+        used = {path.name for job in jobs for path in (job.target, job.predicted)}
         sides = (("results", predicted), ("labelled frames", jobs[0].target.parent))
-        counts = [(kind, len(set(files_in(folder, ".txt")) - used)) for kind, folder in sides]
+        counts = [
+            (kind, sum(path.name not in used for path in files_in(folder, (".txt",)).files))
+            for kind, folder in sides
+        ]
         others = (f"{count:,} {kind} not scored" for kind, count in counts if count)
         return ", ".join((f"{len(jobs):,} frames", *others))
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.benchmark import Benchmark, Result
-from perception.evaluation.folders import files_in, needed
+from perception.evaluation.folders import labels_of, needed
 from perception.evaluation.kitti_road import BEV, PERSPECTIVE, RoadCounts, RoadEvaluator, quantize
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, cells_of, road_to_image, to_bev
 from perception.evaluation.kitti_road.protocol import CATEGORIES, URBAN
 from perception.evaluation.kitti_road.result import road_result, road_values
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming, read_confidence, read_map
-from perception.files import decode, read_image
+from perception.files import decode, find_image, find_named, read_image
 from perception.formats.kitti_calib import read_calibration
 from perception.report.parts import Panel
 
@@ -105,13 +105,14 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
 
     def jobs(self, target: Path, predicted: Path) -> list[RoadJob]:
         """Every label of the categories, with its map (and calibration)."""
-        names = files_in(target, ".png")
+        do = "Give the folder gt_image_2 of the data set."
+        labels = labels_of(target, ".png", below=False, do=do)
         wanted = list(dict.fromkeys(self.categories or ())) or [
-            c for c in CATEGORIES if any(name.startswith(c) for name in names)
+            c for c in CATEGORIES if any(key.startswith(c) for key in labels)
         ]
         jobs = []
         for category in wanted:
-            chosen = [name for name in names if name.startswith(category)]
+            chosen = [key for key in labels if key.startswith(category)]
             if not chosen:
                 raise PerceptionError(
                     f"{target}: {category}",
@@ -119,26 +120,19 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
                     f"{category}_000000.png and so on",
                     "Choose --categories.",
                 )
-            jobs += [self._job(category, target / name, predicted) for name in chosen]
+            jobs += [self._job(category, key, labels[key], predicted) for key in chosen]
         if not jobs:
-            raise PerceptionError(
-                target,
-                "no label",
-                f"files of {', '.join(CATEGORIES)}",
-                "Give the folder gt_image_2 of the data set.",
-            )
+            raise PerceptionError(target, "no label", f"files of {', '.join(CATEGORIES)}", do)
         return jobs
 
-    def _job(self, category: str, target: Path, predicted: Path) -> RoadJob:
-        key = target.stem
-        file = predicted / self.pred_name.format(key=key, image=_image_key(key))
-        if file.suffix == ".png" and not file.exists() and file.with_suffix(".npy").exists():
-            file = file.with_suffix(".npy")
-        named = (predicted / f"{_image_key(key)}{end}" for end in (".png", ".npy"))
-        do = "Predict this frame too, or name it so."
-        if any(path.exists() for path in named):
-            do = "Named like the images? Add --pred-name '{image}.png'."
-        needed(file, for_=f"the label {target.name}", do=do)
+    def _job(self, category: str, key: str, target: Path, predicted: Path) -> RoadJob:
+        wanted = predicted / self.pred_name.format(key=key, image=_image_key(key))
+        file = _map(wanted)
+        if file is None:
+            do = "Predict this frame too, or name it so."
+            if _map(predicted / f"{_image_key(key)}.png"):
+                do = "Named like the images? Add --pred-name '{image}.png'."
+            file = needed(wanted, for_=f"the label {target.name}", do=do)
         folder = Path(self.calib) if self.calib else target.parent.parent / "calib"
         return RoadJob(
             key, category, target, file, find_calibration(folder, key) if self.bev else None
@@ -266,8 +260,8 @@ def read_map_or_confidence(path: Path) -> NDArray[np.uint8]:
 def find_calibration(folder: Path, key: str) -> Path:
     """`<key>.txt`, or for um_road_000012 `um_000012.txt`, below the calibration folder."""
     for name in (key, _image_key(key)):
-        if (folder / f"{name}.txt").is_file():
-            return folder / f"{name}.txt"
+        if found := find_named(folder, name, (".txt",)):
+            return found
     raise PerceptionError(
         f"{folder}: {key}",
         f"neither {key}.txt nor {_image_key(key)}.txt",
@@ -291,6 +285,14 @@ def read_homography(path: Path) -> NDArray[np.float64]:
         ) from None
 
 
+def _map(path: Path) -> Path | None:
+    """The map of this name, with the suffix in any case; .npy where there is no .png."""
+    found = find_named(path.parent, path.stem, (path.suffix,))
+    if found is None and path.suffix.lower() == ".png":
+        found = find_named(path.parent, path.stem, (".npy",))
+    return found
+
+
 def _image_key(key: str) -> str:
     """Name of the image: um_road_000012 shows um_000012."""
     parts = key.split("_")
@@ -302,11 +304,8 @@ def _image_key(key: str) -> str:
 
 def _photo(job: RoadJob) -> NDArray[np.uint8] | None:
     """The camera image where the data set lies in its official layout."""
-    for suffix in (".png", ".jpg"):
-        path = job.target.parent.parent / "image_2" / (_image_key(job.key) + suffix)
-        if path.is_file():
-            return read_image(path)
-    return None
+    path = find_image(job.target.parent.parent / "image_2", _image_key(job.key))
+    return None if path is None else read_image(path)
 
 
 def road_panels(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.evaluation.benchmark import Benchmark, Result
-from perception.evaluation.folders import files_in, needed
+from perception.evaluation.folders import labels_of, prediction_of
 from perception.evaluation.kitti_road import KITTISEG_RAW, RoadCounts, quantize
 from perception.evaluation.kitti_road.files import road_panels
 from perception.evaluation.kitti_road.raw import (
@@ -81,22 +81,17 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
 
     def jobs(self, target: Path, predicted: Path) -> list[RawJob]:
         """Every PNG of the labels' folder."""
-        names = files_in(target, ".png")
-        if not names:
-            raise PerceptionError(
-                target, "no label", "PNG files", "Give the folder gt_image_2 of the data set."
-            )
+        labels = labels_of(
+            target, ".png", below=False, do="Give the folder gt_image_2 of the data set."
+        )
+        do = "Store the road probability by numpy.save."
         return [
             RawJob(
-                name[:-4],
-                target / name,
-                needed(
-                    predicted / f"{name[:-4]}.npy",
-                    for_=f"the label {name}",
-                    do="Store the road probability by numpy.save.",
-                ),
+                key,
+                path,
+                prediction_of(predicted, key, ".npy", for_=f"the label {path.name}", do=do),
             )
-            for name in names
+            for key, path in labels.items()
         ]
 
     def score_one(self, job: RawJob) -> RoadCounts:

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
-from perception.evaluation.folders import files_in
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, to_bev
 from perception.evaluation.kitti_road.files import (
     find_calibration,
@@ -24,7 +23,7 @@ from perception.evaluation.kitti_road.files import (
     read_map_or_confidence,
 )
 from perception.evaluation.kitti_road.protocol import SUBMISSION_FRAMES
-from perception.files import atomic_open
+from perception.files import atomic_open, files_in
 
 ROADS = ("um_road", "umm_road", "uu_road")  # asked for; um_lane is a ranking of its own
 _MAX_BYTES = 4 << 20  # of one map; an uncompressed one has 320 kB
@@ -77,8 +76,8 @@ def write_submission(
 def find_maps(predicted: Path) -> dict[str, Path]:
     """Source of every map that the archive needs, by its name there."""
     stems: dict[str, list[str]] = {}
-    for name in (*files_in(predicted, ".png"), *files_in(predicted, ".npy")):
-        stems.setdefault(name[:-4], []).append(name)
+    for path in files_in(predicted, (".png", ".npy")).files:
+        stems.setdefault(path.stem, []).append(path.name)
     sources: dict[str, Path] = {}
     for category in SUBMISSION_FRAMES:
         names = expected_names(category)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from perception.errors import PerceptionError
 from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.confusions import class_table, confusion_section, semantic_panels
-from perception.evaluation.folders import files_below, needed
+from perception.evaluation.folders import labels_of, prediction_of
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, read_ids
 from perception.evaluation.semantic import PIXEL, Confusion, class_iou, nan_mean
@@ -46,6 +46,8 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
     gt_suffix: str = ".png"
     pred_suffix: str = ".png"
     images: str | Path | None = None  # photographs of the same names, for the page
+
+    deep = True
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
@@ -109,23 +111,19 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
 
     def jobs(self, target: Path, predicted: Path) -> list[SemanticJob]:
         """Every label below the folder; predictions have the same path and name."""
-        jobs = []
-        for path in files_below(target, self.gt_suffix):
-            key = str(path.relative_to(target))[: -len(self.gt_suffix)]
-            file = needed(
-                predicted / f"{key}{self.pred_suffix}",
-                for_=f"the label {path.name}",
-                do="Predict this image, or give --pred-suffix.",
+        do = "Give the folder of the labels, or --gt-suffix."
+        labels = labels_of(target, self.gt_suffix, below=True, do=do)
+        do = "Predict this image, or give --pred-suffix."
+        return [
+            SemanticJob(
+                key,
+                path,
+                prediction_of(
+                    predicted, key, self.pred_suffix, for_=f"the label {path.name}", do=do
+                ),
             )
-            jobs.append(SemanticJob(key, path, file))
-        if not jobs:
-            raise PerceptionError(
-                target,
-                f"no file that ends in {self.gt_suffix}",
-                "label images",
-                "Give the folder of the labels, or --gt-suffix.",
-            )
-        return jobs
+            for key, path in labels.items()
+        ]
 
     def score_one(self, job: SemanticJob) -> Confusion:
         """Confusion of one image; its last class is "not scored": no row, but a column."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.benchmark import Benchmark, Result
-from perception.evaluation.folders import files_in
+from perception.evaluation.folders import left_out
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.voc import RULES, VocEvaluator, VocRecord, VocRules, as_text
 from perception.evaluation.voc.result import (
@@ -24,7 +24,7 @@ from perception.evaluation.voc.result import (
     voc_headline,
     voc_result,
 )
-from perception.files import find_image
+from perception.files import files_in, find_image
 from perception.formats.box_list import read_box_list
 from perception.formats.voc import read_annotation, read_detections, read_image_set
 from perception.report.parts import Panel
@@ -98,6 +98,15 @@ class Voc(Benchmark[VocJob, VocEvaluator]):
             VocJob(key, target / "Annotations" / f"{key}.xml", _rows(found, order[start:end]))
             for key, start, end in zip(images, [0, *ends], ends, strict=False)
         ]
+
+    def left_out(self, target: Path, predicted: Path, jobs: Sequence[VocJob]) -> str:  # noqa: ARG002
+        """How many files beside the detections were not read."""
+        if not predicted.is_dir():
+            return ""
+        files = class_files(predicted)
+        used = {files[name] for name in self.classes or files if name in files}
+        rest = left_out(predicted, used, below=False)
+        return f"predictions: {rest}" if rest else ""
 
     def detections(
         self, predicted: Path, numbers: Mapping[str, int]
@@ -243,14 +252,12 @@ def class_files(folder: Path) -> dict[str, Path]:
         PerceptionError: two files of one class.
     """
     files: dict[str, Path] = {}
-    for name in files_in(folder, ".txt"):
-        official = re.fullmatch(r"comp\d+_det_.+_([^_]+)\.txt", name)
-        kind = official[1] if official else name[:-4]
+    for path in files_in(folder, (".txt",)).files:
+        official = re.fullmatch(r"comp\d+_det_.+_([^_]+)", path.stem)
+        kind = official[1] if official else path.stem
         if kind in files:
-            raise PerceptionError(
-                folder / name, f"a second file of {kind}", f"only {files[kind].name}"
-            )
-        files[kind] = folder / name
+            raise PerceptionError(path, f"a second file of {kind}", f"only {files[kind].name}")
+        files[kind] = path
     return files
 
 
