@@ -1,8 +1,16 @@
+import itertools
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception.data.sampling import balanced_indices, batch_indices, choice_of_step, sample_seed
+from perception.data.sampling import (
+    balanced_indices,
+    batch_indices,
+    choice_of_step,
+    sample_seed,
+    scrambled,
+)
 
 
 @settings(deadline=None, max_examples=30)
@@ -48,3 +56,31 @@ def test_sample_seeds_do_not_repeat():
     seeds = {sample_seed(0, t, i) for t in range(100) for i in range(8)}
 
     assert len(seeds) == 800
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 3000), st.integers(0, 2**31), st.integers(0, 5))
+def test_an_order_that_is_never_written_down_has_every_index_once(options, seed, epoch):
+    drawn = [scrambled(seed, epoch, i, options) for i in range(options)]
+
+    assert sorted(drawn) == list(range(options))
+
+
+def test_orders_that_are_never_written_down_differ_by_seed_and_epoch_and_look_random():
+    orders = [
+        [scrambled(seed, epoch, i, 5000) for i in range(5000)]
+        for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    ]
+
+    for a, b in itertools.combinations([*orders, list(range(5000))], 2):
+        assert sum(x == y for x, y in zip(a, b, strict=True)) < 12  # one on average
+        assert abs(np.corrcoef(a, b)[0, 1]) < 0.06  # four standard deviations
+
+
+def test_a_batch_of_a_milliard_frames_needs_no_table():
+    drawn = batch_indices(3, 10**6, frames=10**9, batch_size=64)
+
+    assert drawn == batch_indices(3, 10**6, frames=10**9, batch_size=64)
+    assert len(set(drawn)) == 64
+    assert all(0 <= i < 10**9 for i in drawn)
+    assert max(drawn) > 5 * 10**8 > min(drawn)
