@@ -126,7 +126,7 @@ class Model:
         return tensor.to(self.device).contiguous(memory_format=torch.channels_last), (height, width)
 
     def _decode(
-        self, outputs: dict[str, object], key: str, size: tuple[int, int], inside: tuple[int, int]
+        self, outputs: dict[str, Any], key: str, size: tuple[int, int], inside: tuple[int, int]
     ) -> Prediction:
         """Head outputs → `Prediction` of (height, width) `size`."""
         results: dict[str, Result] = {}
@@ -186,11 +186,13 @@ def pixels_of(
 
 
 def _in_original_pixels(output: Any, inside: tuple[int, int], size: tuple[int, int]) -> Any:
-    """Scores of every pixel without the padding, resized to `size`; other outputs as they are.
+    """Scores of every pixel without the padding, resized to `size`; boxes know where it begins.
 
     Scores are resized, not decisions, so that a class is chosen once, in the pixels it is for.
     """
     if not isinstance(output, DenseOutput):
+        if isinstance(getattr(output, "size", None), torch.Tensor):
+            return output._replace(size=output.size.new_tensor(inside))
         return output
     logits = output.logits[..., : inside[0], : inside[1]]
     if inside != size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor, nn, sym_max
 from torch.nn import functional as F
 
 Padding = Literal["torch", "same"]
@@ -24,7 +24,8 @@ class SameConv2d(nn.Conv2d):
         for axis in (1, 0):  # F.pad starts with the last axis
             length, stride = input.shape[2 + axis], self.stride[axis]
             reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-            total = max((-(-length // stride) - 1) * stride + reach - length, 0)
+            outputs = (length + stride - 1) // stride  # ONNX rounds -(-a // b) the other way
+            total = sym_max((outputs - 1) * stride + reach - length, 0)
             pads += [total // 2, total - total // 2]
         return F.conv2d(
             F.pad(input, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
@@ -42,8 +43,9 @@ class DilatedDepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002, the name in nn.Conv2d
         """(N, C, H, W) -> (N, C, H, W)."""
         rate = self.dilation[0]
-        whole = min(input.shape[2:]) >= 3 * rate  # tiny sub-images are slow again
-        if not self.training or input.device.type != "cpu" or not whole:
+        if not self.training or input.device.type != "cpu":
+            return super().forward(input)
+        if min(input.shape[2:]) < 3 * rate:  # tiny sub-images are slow again
             return super().forward(input)
         images, channels, height, width = input.shape
         rows, columns = -(-height // rate), -(-width // rate)

@@ -21,6 +21,7 @@ from perception.models.encoders.base import initialise
 from perception.models.heads.aligned import assign_aligned
 from perception.models.heads.base import choose
 from perception.models.heads.boxes import BoxHead, checked_suppression
+from perception.models.heads.cells import size_tensor
 from perception.models.layers import Size, conv_bn, separable_conv
 from perception.models.losses import ReduceCount, generalized_iou_loss, identity, mean
 
@@ -111,7 +112,7 @@ class AnchorFree(BoxHead):
             torch.cat(logits, 1),
             points,
             torch.cat(strides),
-            points.new_tensor(size),
+            size_tensor(size, points),
         )
 
     def loss(

@@ -54,6 +54,15 @@ class Head(nn.Module, ABC):
     def decode(self, output: Any, index: int = 0) -> Any:
         """The result for image `index` of the batch: numpy, in pixels of the network's input."""
 
+    def answer(self, output: Any, size: Size) -> dict[str, Tensor]:  # noqa: ARG002
+        """What `decode` starts from, as tensors of the whole batch: the part that export traces.
+
+        By kind: MASK `probability` (N, H, W); CLASSES `ids` uint8 and `score`; VALUES `values`;
+        BOXES `xyxy` (N, M, 4) inside the image and `scores` (N, M, K), 0 for empty boxes. `size`
+        is the (height, width) of the images without padding.
+        """
+        raise PerceptionError(f"task {self.task}", f"{type(self).__name__} has no method answer")
+
 
 def choose(channels: Mapping[str, int], name: str, setting: str) -> int:
     """The channels of feature `name`, or a `PerceptionError` that lists those there are."""

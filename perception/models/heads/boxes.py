@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from perception.errors import PerceptionError
 from perception.models.heads.base import Head
 from perception.models.heads.cells import assign
+from perception.models.layers import Size
 from perception.ops import box_voting, nms, soft_nms
 from perception.structures import Boxes
 from perception.tasks import Kind
@@ -40,6 +42,36 @@ class CellTargets(NamedTuple):
     label: Tensor  # (N, M) int64 class; anything where not positive
     positive: Tensor  # (N, M) bool
     ignore: Tensor  # (N, M) bool
+
+
+@dataclass(frozen=True)
+class BoxRules:
+    """Which of many boxes are results: those above `min_score` after suppression by class."""
+
+    classes: tuple[str, ...]
+    min_score: float
+    nms_iou: float
+    max_boxes: int  # of an image
+    suppression: str = "nms"
+
+    def apply(self, xyxy: Tensor, scores: Tensor) -> Boxes:
+        """The results of one image, best first, of (M, 4) boxes and (M, K) scores."""
+        found: list[tuple[Tensor, Tensor]] = []  # (boxes, score) per class
+        for column in scores.unbind(1):
+            some = column > self.min_score
+            order = column[some].argsort(descending=True, stable=True)[:CANDIDATES]
+            found.append(self._suppressed(xyxy[some][order], column[some][order]))
+        return _boxes(found, self.classes, self.max_boxes)
+
+    def _suppressed(self, boxes: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of the boxes of one class, by the chosen suppression."""
+        if self.suppression == "soft_nms":
+            best, lowered = soft_nms(boxes, score, min_score=self.min_score)
+            return boxes[best], lowered
+        kept = nms(boxes, score, self.nms_iou)
+        if self.suppression == "box_voting":
+            return box_voting(boxes[kept], score[kept], boxes, score, self.nms_iou)
+        return boxes[kept], score[kept]
 
 
 class BoxHead(Head):
@@ -74,27 +106,24 @@ class BoxHead(Head):
     @torch.no_grad()
     def decode(self, output: BoxesOutput, index: int = 0) -> Boxes:
         """Boxes above `min_score` after suppression in each class, best first, inside the image."""
-        height, width = (float(side) for side in output.size)
-        scores = self.scores(output.logits[index].float()).cpu()
-        xyxy = output.xyxy[index].float().cpu()
-        limit = torch.tensor([width, height, width, height])
-        xyxy = torch.minimum(xyxy.clamp_min(0), limit)
-        found: list[tuple[Tensor, Tensor]] = []  # (boxes, score) per class
-        for column in scores.unbind(1):
-            some = (column > self.min_score) & (xyxy[:, 2:] > xyxy[:, :2]).all(1)
-            order = column[some].argsort(descending=True, stable=True)[:CANDIDATES]
-            found.append(self._suppressed(xyxy[some][order], column[some][order]))
-        return _boxes(found, self.classes, self.max_boxes)
+        size = int(output.size[0]), int(output.size[1])
+        said = self.answer(output, size)
+        return self.rules.apply(said["xyxy"][index].cpu(), said["scores"][index].cpu())
 
-    def _suppressed(self, boxes: Tensor, score: Tensor) -> tuple[Tensor, Tensor]:
-        """What is left of the boxes of one class, by the chosen suppression."""
-        if self.suppression == "soft_nms":
-            best, lowered = soft_nms(boxes, score, min_score=self.min_score)
-            return boxes[best], lowered
-        kept = nms(boxes, score, self.nms_iou)
-        if self.suppression == "box_voting":
-            return box_voting(boxes[kept], score[kept], boxes, score, self.nms_iou)
-        return boxes[kept], score[kept]
+    def answer(self, output: BoxesOutput, size: Size) -> dict[str, Tensor]:
+        """`xyxy` (N, M, 4) inside the image and `scores` (N, M, K), 0 for empty boxes."""
+        xyxy, scores = output.xyxy.float(), self.scores(output.logits.float())
+        x, y = xyxy[..., 0::2].clamp(0, size[1]), xyxy[..., 1::2].clamp(0, size[0])
+        xyxy = torch.stack([x, y], -1).flatten(-2)
+        real = (xyxy[..., 2:] > xyxy[..., :2]).all(-1, keepdim=True)
+        return {"xyxy": xyxy, "scores": torch.where(real, scores, torch.zeros_like(scores))}
+
+    @property
+    def rules(self) -> BoxRules:
+        """Which of its boxes are results."""
+        return BoxRules(
+            self.classes, self.min_score, self.nms_iou, self.max_boxes, self.suppression
+        )
 
 
 def checked_suppression(name: str, setting: str) -> str:

@@ -49,7 +49,18 @@ def cell_centers(size: Size, cell: int, device: torch.device) -> Tensor:
     rows, columns = grid_size(size, cell)
     y = (torch.arange(rows, device=device, dtype=torch.float32) + 0.5) * cell
     x = (torch.arange(columns, device=device, dtype=torch.float32) + 0.5) * cell
-    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], 1)
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).flatten(0, 1)
+
+
+def size_tensor(size: Size, like: Tensor) -> Tensor:
+    """(2,) height, width as `like` is; filled, not copied, so that no traced graph freezes them."""
+    return torch.stack([like.new_full((), side) for side in size])
+
+
+def with_image(rows: Tensor) -> Tensor:
+    """(N, M, C) -> (N * M, 1 + C): the number of its image before each row."""
+    numbers = torch.arange(rows.shape[0], device=rows.device, dtype=rows.dtype)
+    return torch.cat([numbers[:, None, None].expand(-1, rows.shape[1], 1), rows], 2).flatten(0, 1)
 
 
 def to_grid(features: Tensor, stride: int, size: Size, cell: int) -> Tensor:

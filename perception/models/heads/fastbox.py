@@ -26,8 +26,10 @@ from perception.models.heads.cells import (
     decode,
     encode,
     paired_iou,
+    size_tensor,
     to_center,
     to_grid,
+    with_image,
 )
 from perception.models.layers import Size, conv_bn
 from perception.models.losses import ReduceCount, generalized_iou_loss, identity, mean, smooth_l1
@@ -119,7 +121,7 @@ class FastBox(BoxHead):
             seen = torch.cat([hidden.flatten(2).transpose(1, 2), self._look(features, coarse)], 2)
             again = self.again(seen).float()
             xyxy, final = decode(again[..., :4], _reference(coarse)), again[..., 4:]
-        return BoxesOutput(coarse, logits, xyxy, final, centers, centers.new_tensor(size))
+        return BoxesOutput(coarse, logits, xyxy, final, centers, size_tensor(size, centers))
 
     def loss(
         self, output: BoxesOutput, batch: Batch, *, reduce_count: ReduceCount = identity
@@ -148,14 +150,10 @@ class FastBox(BoxHead):
     def _look(self, features: dict[str, Tensor], coarse: Tensor) -> Tensor:
         """(N, M, points² * channels) fine features sampled where the coarse boxes lie."""
         fine, stride = self.reduce(features[self.fine]), self.strides[self.fine]
-        images, cells, _ = coarse.shape
-        box = to_center(coarse.detach()).flatten(0, 1)
-        box = torch.cat([box[:, :2] - stride / 2, box[:, 2:]], 1)  # feature i is centred at i + 0.5
-        index = torch.arange(images, device=box.device, dtype=box.dtype).repeat_interleave(cells)
-        seen = rezoom(
-            fine.float(), torch.cat([index[:, None], box], 1), self.points, self.points, 1 / stride
-        )
-        return seen.view(images, cells, -1)
+        box = to_center(coarse.detach())
+        box = torch.cat([box[..., :2] - stride / 2, box[..., 2:]], 2)  # feature i lies at i + 0.5
+        seen = rezoom(fine.float(), with_image(box), self.points, self.points, 1 / stride)
+        return seen.view(coarse.shape[0], coarse.shape[1], -1)
 
     def _class_loss(self, logits: Tensor, target: CellTargets, quality: Tensor | None) -> Tensor:
         """Focal loss summed over cells; with `quality` (N, M) the true class's score shall be it.

@@ -17,7 +17,14 @@ from torch.nn import functional as F
 
 from perception.models.heads.base import choose
 from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets, checked_suppression
-from perception.models.heads.cells import cell_centers, check_cell, to_center, to_grid
+from perception.models.heads.cells import (
+    cell_centers,
+    check_cell,
+    size_tensor,
+    to_center,
+    to_grid,
+    with_image,
+)
 from perception.models.layers import Size
 from perception.models.losses import ReduceCount, identity, mean
 from perception.ops import rezoom
@@ -103,7 +110,7 @@ class MultiNetFastBox(BoxHead):
             _corners(refined),
             50 * self.delta_confidence(again).float(),
             centers,
-            centers.new_tensor(size),
+            size_tensor(size, centers),
         )
 
     def loss(
@@ -127,16 +134,14 @@ class MultiNetFastBox(BoxHead):
 
     def scores(self, logits: Tensor) -> Tensor:
         """(M, 1 + K) logits -> (M, K) softmax scores without background."""
-        return logits.softmax(-1)[:, 1:]
+        return logits.softmax(-1)[..., 1:]
 
     def _look(self, features: Tensor, box: Tensor) -> Tensor:
         """(N, M, 9 * channels) fine features at nine points of each box; differentiable in both."""
-        images, cells, _ = box.shape
-        flat = box.flatten(0, 1)
-        index = torch.arange(images, device=box.device, dtype=box.dtype).repeat_interleave(cells)
-        rois = torch.cat([index[:, None], flat[:, :2] - self.shift, flat[:, 2:]], 1)
+        rois = with_image(torch.cat([box[..., :2] - self.shift, box[..., 2:]], 2))
         fine = features[:, : self.fine_channels].float()
-        return rezoom(fine, rois, spatial_scale=1 / self.fine_stride).view(images, cells, -1)
+        seen = rezoom(fine, rois, spatial_scale=1 / self.fine_stride)
+        return seen.view(box.shape[0], box.shape[1], -1)
 
     def _class_loss(self, logits: Tensor, target: CellTargets, found: Tensor) -> Tensor:
         """Cross-entropy summed over the cells that are not ignored; `found` (N, M) have a class."""

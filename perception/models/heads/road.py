@@ -126,8 +126,14 @@ class RoadFCN(Head):
     @torch.no_grad()
     def decode(self, output: DenseOutput, index: int = 0) -> NDArray[np.float32]:
         """(H, W) probability of road."""
-        logits = output.logits[index : index + 1].float()
-        return probabilities(logits, self.masks)[0, -1].cpu().numpy()
+        one = output.logits[index : index + 1]
+        answer = self.answer(DenseOutput(one), (one.shape[2], one.shape[3]))
+        return answer["probability"][0].cpu().numpy()
+
+    def answer(self, output: DenseOutput, size: Size) -> dict[str, Tensor]:
+        """`probability` (N, H, W) of road."""
+        logits = output.logits[:, :, : size[0], : size[1]].float()
+        return {"probability": probabilities(logits, self.masks)[:, -1]}
 
     def _set_class_weights(self, weights: Weights) -> None:
         self.class_weights: Tensor | None

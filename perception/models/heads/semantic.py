@@ -137,9 +137,15 @@ class DeepLab(Head):
     @torch.no_grad()
     def decode(self, output: DenseOutput, index: int = 0) -> SemanticResult:
         """Train ids and their probabilities."""
-        p = probabilities(output.logits[index : index + 1].float(), self.masks)[0]
-        score, ids = p.max(0)
-        return SemanticResult(ids.to(torch.uint8).cpu().numpy(), score.cpu().numpy())
+        one = output.logits[index : index + 1]
+        answer = self.answer(DenseOutput(one), (one.shape[2], one.shape[3]))
+        return SemanticResult(answer["ids"][0].cpu().numpy(), answer["score"][0].cpu().numpy())
+
+    def answer(self, output: DenseOutput, size: Size) -> dict[str, Tensor]:
+        """`ids` (N, H, W) uint8 train ids, `score` (N, H, W) their probabilities."""
+        logits = output.logits[:, :, : size[0], : size[1]].float()
+        score, ids = probabilities(logits, self.masks).max(1)
+        return {"ids": ids.to(torch.uint8), "score": score}
 
     def _set_class_weights(self, weights: Weights) -> None:
         self.class_weights: Tensor | None
