@@ -43,8 +43,22 @@ WHOLE = {  # the least value of settings that are whole numbers
     "trainer.threads": 0,
 }
 LARGEST_SEED = 10**10  # above it, the seed of a step does not fit into 64 bits
-POSITIVE = ("optimizer.lr", "optimizer.encoder_lr_factor", "trainer.clip_norm", "trainer.ema")
-OPTIONAL = ("evaluate_every", "evaluate_frames", "threads", "clip_norm", "ema", "encoder_lr_factor")
+POSITIVE = (
+    "optimizer.lr",
+    "optimizer.encoder_lr_factor",
+    "trainer.clip_norm",
+    "trainer.ema",
+    "trainer.minutes",
+)
+OPTIONAL = (
+    "minutes",
+    "evaluate_every",
+    "evaluate_frames",
+    "threads",
+    "clip_norm",
+    "ema",
+    "encoder_lr_factor",
+)
 
 
 def compose_config(overrides: Sequence[str], *, own: Path | None = None) -> DictConfig:

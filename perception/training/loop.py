@@ -1,34 +1,23 @@
-"""The training loop: step, validate, save.
-
-Everything random in step t is a pure function of (seed, t): batches come from a stateless stream
-and dropout is seeded per step. A resumed run therefore needs weights, moments, averages and the
-number of steps, and nothing else, to give bit-equal results.
-"""
+"""The training loop: step, validate, save."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import torch
-from lightning_fabric import Fabric
 from omegaconf import DictConfig
-from torch import Tensor
 
-from perception.data.loader import BatchStream
 from perception.errors import PerceptionError
 from perception.experiments import checkpoint
 from perception.experiments.build import Draw
 from perception.experiments.evaluate import Evaluation
-from perception.training.optim import Plateau, set_learning_rate
 from perception.training.progress import Progress
 from perception.training.start import resume_config, start
 from perception.training.state import Run, export_weights, restore, save, weights_of
-from perception.training.step import Micro, check_finite
 from perception.training.stopping import Interrupted, exhausted, stop_signals
+from perception.training.update import Grouped, grouped_streams, one_step
 
 __all__ = ["Interrupted", "Run", "one_step", "restore", "resume_config", "save", "start", "train"]
 
@@ -65,7 +54,7 @@ def _train(run: Run, draw: Draw | None, stop: Callable[[], bool]) -> None:
     """All steps that are left; on any error what was trained is saved before it is passed on."""
     shown, images = run.fabric.is_global_zero, run.experiment.images_per_step
     with Progress(run.step, int(run.config.steps), shown, images) as progress:
-        streams = _streams(run)
+        streams = grouped_streams(run)
         try:
             while run.step < int(run.config.steps) and not _exhausted(run):
                 _next(run, streams, progress, draw, stop)
@@ -79,7 +68,7 @@ def _train(run: Run, draw: Draw | None, stop: Callable[[], bool]) -> None:
 
 def _next(
     run: Run,
-    streams: Sequence[_Grouped],
+    streams: Sequence[Grouped],
     progress: Progress,
     draw: Draw | None,
     stop: Callable[[], bool],
@@ -106,53 +95,6 @@ def _next(
     if wanted:
         run.fabric.barrier()  # no process ends while the first one saves
         raise Interrupted(str(run.folder))
-
-
-def one_step(
-    run: Run, batches: Sequence[Sequence[Any]], stop: Callable[[], bool] = lambda: False
-) -> dict[str, float]:
-    """One optimiser step on `accumulate` micro-batches per data set; what is worth a log row.
-
-    The losses and the wish to stop are those of all processes together. Where a loss is no number
-    the weights stay as they were.
-    """
-    config, fabric = run.config, run.fabric
-    torch.manual_seed(_step_seed(int(config.seed), run.step, fabric.global_rank))
-    run.joint.train()
-    run.remember()
-    factor = run.schedule.factor(run.step, int(config.steps))
-    set_learning_rate(run.optimizer, factor)
-    run.optimizer.zero_grad(set_to_none=True)
-    values: dict[str, float] = {}
-    finite: dict[str, float] = {}  # one per task: what is checked
-    parts = list(zip(*batches, strict=True))  # one list of micro-batches per accumulation
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        sync = nullcontext() if last else fabric.no_backward_sync(run.joint)
-        with sync:
-            moved = [batch.to(fabric.device, non_blocking=True) for batch in part]
-            losses, terms = run.joint(Micro(moved, run.experiment.set_tasks, _reduce_count(fabric)))
-            share = 1.0 / len(parts)
-            total = run.inner.balance.backward(
-                losses, run.experiment.shared, _scaled(fabric, share)
-            )
-        values["loss"] = values.get("loss", 0.0) + share * float(total)
-        for name, value in losses.items():
-            finite[name] = finite.get(name, 0.0) + float(value.detach())
-        for name, value in terms.items():
-            values[name] = values.get(name, 0.0) + share * float(value)
-    values, run.stop = _agree(fabric, values, stop())
-    check_finite(finite, values["loss"], [batch for part in parts for batch in part], run.step)
-    if config.trainer.clip_norm:
-        fabric.clip_gradients(run.joint, run.optimizer, max_norm=float(config.trainer.clip_norm))
-    run.updating = True
-    run.optimizer.step()
-    if run.ema:
-        run.ema.update(run.inner.model, run.step)
-    if isinstance(run.schedule, Plateau):
-        run.schedule.observe(values["loss"])
-    values |= run.inner.balance.report()
-    return {"loss": values.pop("loss"), **values, "lr": run.optimizer.param_groups[0]["lr"]}
 
 
 def validate(run: Run, draw: Draw | None = None) -> Evaluation | None:
@@ -224,61 +166,3 @@ def _share_best(run: Run) -> None:
     """What the first process found best; all of them stop together."""
     if run.fabric.world_size > 1:
         run.best = run.fabric.broadcast(run.best)
-
-
-# ---------------------------------------------------------------------------- helpers
-
-
-def _streams(run: Run) -> list[_Grouped]:
-    """Per data set: an iterator over the `accumulate` micro-batches of each coming step."""
-    accumulate = int(run.config.trainer.accumulate)
-    return [_Grouped(s, run.step, accumulate) for s in run.experiment.streams(run.fabric)]
-
-
-class _Grouped:
-    """Micro-batches of a stream in groups of `size`, from optimiser step `start` on."""
-
-    def __init__(self, stream: BatchStream, start: int, size: int) -> None:
-        self.batches: Any = stream.iterate(start * size)
-        self.size = size
-
-    def __iter__(self) -> _Grouped:
-        return self
-
-    def __next__(self) -> list[Any]:
-        return [next(self.batches) for _ in range(self.size)]
-
-    def close(self) -> None:
-        self.batches.close()
-
-
-def _agree(
-    fabric: Fabric, values: Mapping[str, float], stop: bool
-) -> tuple[dict[str, float], bool]:
-    """Losses and the wish to stop of all processes, by one exchange.
-
-    Each process divides its sums by the mean count, so that the mean over processes is the loss of
-    all their images; one that was asked to stop stops all.
-    """
-    if fabric.world_size == 1:
-        return dict(values), stop
-    mine = torch.tensor([*values.values(), float(stop)], dtype=torch.float64)
-    shared = fabric.all_reduce(mine.to(fabric.device), reduce_op="mean")
-    *means, asked = shared.tolist()  # type: ignore[union-attr]
-    return dict(zip(values, means, strict=True)), asked > 0
-
-
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    return (seed * 1_000_003 + step) * 1_009 + rank
-
-
-def _scaled(fabric: Fabric, share: float) -> Callable[[Tensor], None]:
-    """`fabric.backward` of a share of the total: one of several accumulated micro-batches."""
-    return lambda total: fabric.backward(total * share)
-
-
-def _reduce_count(fabric: Fabric) -> Any:
-    """Mean over processes, so that sums over a process's pixels divide by the global mean."""
-    if fabric.world_size == 1:
-        return lambda count: count
-    return lambda count: fabric.all_reduce(count, reduce_op="mean")

@@ -25,6 +25,7 @@ from perception.training.ema import EMA
 from perception.training.folder import Claim, claim_new, lock
 from perception.training.logs import SilentLogger
 from perception.training.optim import parameter_groups
+from perception.training.pace import fit_steps
 from perception.training.precision import Precision, choose_precision, device_of
 from perception.training.state import Run, restore, save
 from perception.training.step import JointLoss
@@ -61,6 +62,7 @@ def start(config: DictConfig) -> Run:
             restore(run)
             _check_finished(run)
         _check_monitor(run)
+        fit_steps(run)
         if fabric.is_global_zero:
             _open_folder(run)
             print(summary(run))
@@ -89,6 +91,12 @@ def resume_config(folder: Path, overrides: Sequence[str] = ()) -> DictConfig:
                 f"run_dir={override.value()}",
                 "the run's own folder",
                 f"A new run from its weights: initialize={folder} run_dir={override.value()}.",
+            )
+        if key == "trainer.minutes" and override.value() is not None:
+            raise UsageError(
+                f"resume={folder}",
+                override.input_line,
+                "steps=..., a run's length is settled when it begins",
             )
         if key.startswith(_WEIGHTS) and override.value() is not None:
             raise UsageError(

@@ -138,7 +138,7 @@ def test_options_of_a_set_need_no_sign(option, sign):
 @pytest.mark.parametrize(
     ("override", "instead"),
     [
-        ("head=none", "head/road=none, head/boxes=none, head/semantic=none"),
+        ("head=none", "head/road=none, head/lane=none, head/boxes=none, head/semantic=none"),
         ("head.road=none", "head/road=none"),
         ("data.sets=camvid", "data=NAME"),
         ("augment.view=still", "augment.view.KEY=VALUE"),

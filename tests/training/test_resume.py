@@ -16,7 +16,7 @@ from perception.cli import main
 from perception.errors import PerceptionError
 from perception.experiments import checkpoint
 from perception.experiments.config import read_config
-from perception.training import loop
+from perception.training import update
 from perception.training.logs import CsvLogger, read_log
 from perception.training.loop import keep_best, resume_config, start, train
 from perception.training.stopping import exhausted
@@ -149,14 +149,14 @@ def test_what_was_trained_is_saved_before_an_error_leaves(tiny, monkeypatch, bro
     """The step that fails has changed batch statistics already; they are put back."""
     whole = train(tiny(run="whole"))
     with monkeypatch.context() as patched:
-        check = loop.check_finite
+        check = update.check_finite
 
         def fail_in_the_third(losses, loss, batches, step):
             check(losses, loss, batches, step)
             if step == 2:
                 raise broken
 
-        patched.setattr(loop, "check_finite", fail_in_the_third)
+        patched.setattr(update, "check_finite", fail_in_the_third)
         with pytest.raises(type(broken)):
             train(tiny(run="parts"))
     folder = whole.parent / "parts"
