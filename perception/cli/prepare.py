@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 from perception.cli.options import add_workers
@@ -42,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verifies, prints what is missing or damaged, and a line that sums up."""
+    from perception.formats.contents import in_words
     from perception.formats.manifest import load_manifest
     from perception.formats.verify import verify
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         if split.absent and split.found:
             print(f"    not there: {_shortened(split.absent)}")
         for task, counts in split.contents.items():
-            print(f"    {task}: {_counted(task, counts)}")
+            print(f"    {task}: {in_words(counts, manifest.tasks[task].kind)}")
         for line in split.warnings:
             print(f"    warning: {line}")
         if split.left_out:
@@ -87,16 +87,6 @@ def run(args: argparse.Namespace) -> int:
             },
         )
     return 1 if report.damage else 0
-
-
-def _counted(task: str, counts: Mapping[str, int]) -> str:
-    """Objects as they are, pixels in percent; the commonest first, what is ignored last."""
-    last = {"ignored": 1, "of no class": 2}
-    order = sorted(counts.items(), key=lambda item: (last.get(item[0], 0), -item[1]))
-    if task == "boxes":
-        return ", ".join(f"{name} {count}" for name, count in order)
-    pixels = max(sum(counts.values()), 1)
-    return ", ".join(f"{name} {100 * count / pixels:.3g} %" for name, count in order)
 
 
 def _shortened(keys: tuple[str, ...]) -> str:

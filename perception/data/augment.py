@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from perception.data.batch import DenseTarget, Sample, SampleBoxes, Target
 from perception.data.geometry import FILL, STILL, ScaleOf, View, apply_view, draw_view
+from perception.data.trial import check_steps, odd_image, odd_mask
 from perception.errors import PerceptionError
 from perception.labels import IGNORE_INDEX
 from perception.lists import values
@@ -57,7 +58,8 @@ class Augment:
         self.size = _size(size)
         self.view = view if isinstance(view, View) else _view(view)
         self.min_visible, self.min_size = min_visible, min_size
-        made = [_transform(name, step) for name, step in (steps or {}).items() if step]
+        self.steps = {name: _transform(name, step) for name, step in (steps or {}).items() if step}
+        made = list(self.steps.values())
         self.moves = any(_moves(t) for t in made)
         self.compose = _compose(made, self.moves) if made else None
 
@@ -83,6 +85,14 @@ class Augment:
         self.compose.set_random_state(np.random.default_rng(child), random.Random(child))
         return self._appearance(seen, self.compose)
 
+    def check(self) -> None:
+        """Tries every step on a picture.
+
+        Raises:
+            PerceptionError: one gives back something else than 8-bit RGB of the same size.
+        """
+        check_steps(self.steps, self.size)
+
     def changed(self, options: Mapping[str, Any]) -> Augment:
         """A copy with other options; those of `view` and `steps` are replaced one by one."""
         check_options(options)
@@ -93,17 +103,13 @@ class Augment:
 
     def _appearance(self, sample: Sample, compose: A.Compose) -> Sample:
         if not self.moves:
-            return replace(sample, image=compose(image=sample.image)["image"])
+            return replace(sample, image=_applied(compose, sample, {})["image"])
         dense = [(task, t) for task, t in sample.targets.items() if isinstance(t, DenseTarget)]
         boxes = [(task, t) for task, t in sample.targets.items() if isinstance(t, SampleBoxes)]
         masks = [mask for _, target in dense for mask in _as_masks(target)]
         xyxy = np.concatenate([np.zeros((0, 4)), *(t.xyxy for _, t in boxes)])
-        made = compose(
-            image=sample.image,
-            bboxes=xyxy,
-            rows=np.arange(len(xyxy)),
-            **({"masks": masks} if masks else {}),
-        )
+        labels = {"bboxes": xyxy, "rows": np.arange(len(xyxy))}
+        made = _applied(compose, sample, labels | ({"masks": masks} if masks else {}))
         moved = iter(made.get("masks", ()))
         targets: dict[str, Target] = {task: _from_masks(t.kind, moved) for task, t in dense}
         targets |= self._kept(boxes, made)
@@ -129,6 +135,24 @@ class Augment:
             kept[task] = SampleBoxes(xyxy[own], one.label[chosen], ignore)
             start += len(one.xyxy)
         return kept
+
+
+def _applied(compose: A.Compose, sample: Sample, labels: Mapping[str, Any]) -> dict[str, Any]:
+    """What the steps make of one sample; a transform that was sound in its trial may still fail."""
+    size = sample.image.shape[0], sample.image.shape[1]
+    try:
+        made: dict[str, Any] = compose(image=sample.image, **labels)
+    except Exception as error:  # the library raises several kinds
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise PerceptionError(f"augment.steps, frame {sample.key}", problem) from error
+    problem = odd_image(made["image"], size)
+    for given, moved in zip(labels.get("masks", ()), made.get("masks", ()), strict=True):
+        problem = problem or odd_mask(moved, given)
+    if problem:
+        raise PerceptionError(
+            f"augment.steps, frame {sample.key}", problem, "8-bit RGB of the same size, with labels"
+        )
+    return made
 
 
 def _as_masks(target: DenseTarget) -> list[NDArray[Any]]:

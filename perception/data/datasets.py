@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from perception.data.batch import DenseTarget, Sample, SampleBoxes, Target
 from perception.errors import PerceptionError
+from perception.formats.contents import Contents, counted
 from perception.formats.frames import FrameFiles, find_frames
 from perception.formats.manifest import BoxClass, Manifest, load_manifest
 from perception.labels import IGNORE_INDEX, LabelMap, LabelScheme, load_map
@@ -60,6 +61,8 @@ class FrameDataset:
     frames: tuple[FrameFiles, ...]
     sources: tuple[TaskSource, ...]
     expected: int | None = None  # frames of the complete split
+    not_chosen: int = 0  # frames that are there, and that include, exclude or limit leave out
+    beside: Mapping[str, int] = field(default_factory=dict)  # other files there, by suffix
 
     @property
     def name(self) -> str:
@@ -111,6 +114,14 @@ class FrameDataset:
             targets={s.task.name: s.target(self._label(frame, s)) for s in self.sources},
             projection=projection,
         )
+
+    def counts(self, index: int) -> Contents:
+        """Pixels and objects of frame `index` by task and class, as they are trained."""
+        frame = self.manifest.reader_module.read(self._trained(index), self.manifest)
+        return {
+            s.task.name: counted(s.labelled(self._label(frame, s)), s.task.name, s.classes)
+            for s in self.sources
+        }
 
     def target(self, frame: Frame, task: str) -> Target:
         """What the network is to answer for a task of the data set."""
@@ -178,7 +189,13 @@ def open_dataset(
             "patterns that leave some frames",
             f"Keys look like {listing.frames[0].key}.",
         )
-    return replace(declared, frames=frames, expected=listing.expected)
+    return replace(
+        declared,
+        frames=frames,
+        expected=listing.expected,
+        not_chosen=len(listing.frames) - len(frames),
+        beside=listing.left_out,
+    )
 
 
 def declare_dataset(

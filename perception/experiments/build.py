@@ -133,6 +133,8 @@ def build(config: DictConfig, *, trained: bool = False) -> Experiment:
     sets = build_sets(_plain(config.data), build_augment(_plain(config.augment)))
     if not trained and not config.get("resume"):
         check_sizes(sets, input_size(config))
+        for task_set in sets:
+            task_set.augment.check()
     model = build_network(config, known)
     tasks = tuple(dict.fromkeys(t for s in sets for t in s.tasks))
     for task in tasks:

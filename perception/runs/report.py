@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from perception.evaluation.confusions import class_table, confusion_section
 from perception.evaluation.kitti_object.result import object_result
 from perception.evaluation.kitti_road.result import road_curves, road_table
 from perception.experiments.evaluate import Evaluation, SetEvaluation
-from perception.files import write_text
+from perception.files import read_json, write_text
 from perception.inference.model import Model
 from perception.report.overlay import (
     RGB,
@@ -85,7 +85,8 @@ def report_page(run: StoredRun, evaluation: Evaluation) -> str:
     sections = [_overview(evaluation)]
     for result in evaluation.sets:
         sections += [*_numbers(result), *_frames(run, result)]
-    sections += [_training(run), _timing(evaluation), _configuration(run)]
+    held = _held(run.folder)
+    sections += [*_data(held), _training(run), _timing(evaluation), _configuration(run)]
     chosen = run.checkpoint.stem
     if chosen == "best":
         chosen += ", chosen on these same validation frames"
@@ -229,6 +230,54 @@ def _legend(result: SetEvaluation) -> Legend:
         if meter.scheme:
             entries += [(c.name, c.color) for c in meter.scheme.trained]
     return Legend(tuple(dict.fromkeys(entries)))
+
+
+def _held(folder: Path) -> dict[str, Any]:
+    """What training said of its data sets; empty for runs that did not yet."""
+    path = folder / "data.json"
+    value = read_json(path) if path.is_file() else {}
+    return value if isinstance(value, dict) else {}
+
+
+def _data(held: Mapping[str, Any]) -> list[Section]:
+    """Frames, and pixels and objects by class, of every split."""
+    rows: list[tuple[Cell, ...]] = []
+    classes: list[tuple[Cell, ...]] = []
+    for part in held.get("parts", ()):
+        place = (part["data_set"], part["part"])
+        beside = sum(part["beside"].values())
+        numbers = (part["frames"], part["expected"], part["not_chosen"], beside, part["counted"])
+        rows.append((*place, *numbers))
+        for task, told in part["contents"].items():
+            total = max(sum(told["counts"].values()), 1)
+            for name, count in told["counts"].items():
+                classes.append((*place, task, name, count, count / total))
+    if not rows:
+        return []
+    place = (Column("data set", "text"), Column("part", "text"))
+    frames = Table(
+        (
+            *place,
+            Column("frames", "count"),
+            Column("complete", "count", "frames of the complete split, where that is known"),
+            Column("not chosen", "count", "left out by include, exclude or limit"),
+            Column("other files", "count", "files beside the images that are no frames"),
+            Column("counted", "count", "frames whose labels were counted for the table below"),
+        ),
+        tuple(rows),
+    )
+    by_class = Table(
+        (
+            *place,
+            Column("task", "text"),
+            Column("class", "text"),
+            Column("pixels or objects", "count"),
+            Column("share"),
+        ),
+        tuple(classes),
+        tall=True,
+    )
+    return [Section("Data", (frames, by_class), "As it was when training started.")]
 
 
 def _training(run: StoredRun) -> Section:

@@ -19,6 +19,7 @@ from perception.errors import PerceptionError
 
 OWN = (  # what a run writes into its folder
     "config.yaml",
+    "data.json",
     "last.pt",
     "best.pt",
     "model.safetensors",

@@ -12,13 +12,14 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from perception.data.contents import training_contents
 from perception.errors import PerceptionError, UsageError
 from perception.experiments.build import build, create
 from perception.experiments.config import check_numbers, merge_overrides, read_config
 from perception.experiments.initialize import initialize
 from perception.experiments.overrides import parse_overrides
 from perception.experiments.trust import split_trust
-from perception.files import write_text
+from perception.files import write_json, write_text
 from perception.models.multitask import in_layout
 from perception.training.balance import Balance, takes_tasks
 from perception.training.ema import EMA
@@ -61,11 +62,13 @@ def start(config: DictConfig) -> Run:
         if config.resume:
             restore(run)
             _check_finished(run)
+        contents = _told_contents(run)
         _check_monitor(run)
         fit_steps(run)
         if fabric.is_global_zero:
             _open_folder(run)
-            print(summary(run))
+            if contents:
+                write_json(run.folder / "data.json", contents)
     except BaseException:
         if claim:
             claim.release()
@@ -313,6 +316,28 @@ def _check_monitor(run: Run) -> None:
             f"one of {', '.join(metrics)}" if metrics else "a validation set",
             "Name a metric of this run.",
         )
+
+
+def _told_contents(run: Run) -> dict[str, Any]:
+    """Prints what the data sets hold; as plain values. All processes fail where nothing is there.
+
+    A finished run is told nothing.
+    """
+    answer: dict[str, Any] | PerceptionError = {}
+    if run.fabric.is_global_zero and run.step < int(run.config.steps):
+        try:
+            print(summary(run))
+            contents = training_contents(run.experiment.sets)
+            print(*contents.lines(), sep="\n")
+            for line in contents.warnings():
+                print(f"perception: {line}", file=sys.stderr)
+            answer = contents.values()
+        except PerceptionError as error:
+            answer = error
+    answer = run.fabric.broadcast(answer)
+    if isinstance(answer, PerceptionError):
+        raise answer
+    return answer
 
 
 def _tell_precision(precision: Precision) -> None:

@@ -265,3 +265,71 @@ def test_a_label_of_fractions_keeps_them():
 def test_a_size_that_is_none_is_named(size):
     with pytest.raises(PerceptionError, match=r"augment\.size: found "):
         Augment(size)
+
+
+def step(name, **arguments):
+    return {"_target_": f"albumentations.{name}", "p": 1.0, **arguments}
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            step("Normalize"),
+            r"steps\.x: found Normalize: float32 values.*normalises pictures itself",
+        ),
+        (step("ToFloat"), r"steps\.x: found ToFloat: float32 values"),
+        (step("FromFloat"), r"steps\.x: found FromFloat: float16 values"),
+        (step("RandomScale", scale_limit=0.4), r"RandomScale: \d+x\d+ pixels instead of 90x60"),
+        (step("Resize", height=30, width=40), "Resize: 40x30 pixels instead of 90x60"),
+        (step("CenterCrop", height=10, width=20), "CenterCrop: 20x10 pixels"),
+        (step("RandomCrop", height=100, width=20), "RandomCrop: CropSizeError"),
+        (step("Transpose"), "Transpose: 60x90 pixels instead of 90x60"),
+        (step("ToGray", num_output_channels=1), "ToGray: 1 channel,"),
+        (step("ToTensorV2"), "ToTensorV2: a Tensor instead of an array"),
+        (step("Pad3D", padding=3), "Pad3D: nothing happens to pictures"),
+        (step("OverlayElements"), "OverlayElements: .*overlay_metadata"),
+        (step("Rotate", mask_interpolation=1), "Rotate: labels are averaged with their neighbours"),
+        (
+            step("OneOf", transforms=[step("Blur"), step("Normalize")]),
+            r"steps\.x\.transforms\.1: found Normalize: float32",
+        ),
+    ],
+)
+def test_a_transform_whose_result_cannot_be_trained_on_is_named_before_the_first_step(
+    made, message
+):
+    with pytest.raises(PerceptionError, match=message):
+        Augment(SIZE, steps={"x": made}).check()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        step("ToGray"),
+        step("CoarseDropout"),
+        step("HorizontalFlip"),
+        step("RandomSizedCrop", min_max_height=[20, 50], size=[60, 90]),
+        step("OneOf", transforms=[step("Rotate", limit=5), step("RandomFog")]),
+        step("ChannelDropout"),
+        step("ColorJitter"),
+        step("ElasticTransform"),
+        step("Morphological"),
+    ],
+)
+def test_a_transform_that_keeps_pictures_and_labels_is_taken(made):
+    augment = Augment(SIZE, steps={"x": made})
+    augment.check()
+    before = augment(blocks(), 4)
+
+    augment.check()
+
+    np.testing.assert_array_equal(augment(blocks(), 4).image, before.image)
+
+
+@pytest.mark.parametrize("name", ["Normalize", "RandomScale"])
+def test_a_step_that_was_not_tried_never_reaches_a_batch(name):
+    steps = {"x": step(name), "y": step("HorizontalFlip")}
+
+    with pytest.raises(PerceptionError, match=r"steps, frame blocks: found (float32|.* pixels)"):
+        Augment(SIZE, steps=steps)(blocks(), 0)

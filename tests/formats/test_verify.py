@@ -217,3 +217,22 @@ def test_pixels_are_told_in_percent(root, capsys):
     printed = capsys.readouterr().out
     assert "    road: road 100 %, not road 0 %, ignored 0 %\n" in printed
     assert "    warning: road: nothing of not road\n" in printed
+
+
+def test_labels_of_ones_own_are_told_too(tmp_path, capsys):
+    (tmp_path / "dataset.yaml").write_text(
+        'name: own\nkey: "{frame}"\nsplits: {all: {}}\n'
+        'layout: {image: "i/{frame}.png", gate: "g/{frame}", depth: "d/{frame}"}\n'
+        "targets: {gate: {kind: mask}, depth: {kind: values}}\nlabels: []\n"
+    )
+    write_image(tmp_path / "i/0.png", np.zeros((8, 10, 3), np.uint8))
+    write_image(tmp_path / "g/0.png", np.repeat([[0, 1]], 8, 0).repeat(5, 1).astype(np.uint8))
+    write_image(tmp_path / "d/0.png", np.zeros((8, 10), np.uint16))
+
+    words = ["prepare", str(tmp_path / "dataset.yaml"), "--root", str(tmp_path)]
+    assert main(words) == 0
+
+    printed = capsys.readouterr().out
+    assert "    gate: gate 50 %, not gate 50 %, ignored 0 %\n" in printed
+    assert "    depth: known 0 %, ignored 100 %\n" in printed
+    assert "    warning: depth: nothing of any class; there is nothing to train on\n" in printed

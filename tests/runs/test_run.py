@@ -55,6 +55,19 @@ def test_training_ends_with_numbers_and_one_self_contained_page(run):
     assert 'href="http' not in page
 
 
+def test_the_data_of_a_training_stand_in_its_folder_and_on_its_page(run):
+    _, folder = run
+    values = json.loads((folder / "data.json").read_text())
+    page = (folder / "report.html").read_text()
+
+    train, val = values["parts"]
+    assert (train["frames"], val["frames"], values["shared_frames"]) == (3, 2, {})
+    assert sum(train["contents"]["semantic"]["counts"].values()) == 3 * 208 * 64
+    assert train["contents"]["boxes"]["counts"]["car"] > 0
+    assert "took no part in training" in page
+    assert "pixels or objects" in page
+
+
 def test_evaluate_gives_the_numbers_of_training_again(run):
     _, folder = run
     first = json.loads((folder / "evaluation.json").read_text())["metrics"]
