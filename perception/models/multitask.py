@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from perception.errors import PerceptionError
 from perception.models.encoders.base import Encoder
-from perception.models.heads.base import Head
+from perception.models.heads.base import Head, check_declared
+
+if TYPE_CHECKING:
+    from perception.data.batch import Batch
 
 
 class MultiTask(nn.Module):
@@ -29,35 +32,49 @@ class MultiTask(nn.Module):
             if head.task in self.heads:
                 raise ValueError(f"two heads for the task {head.task!r}")
             self.heads[head.task] = head
+        check_declared({task: self.head(task) for task in self.heads})
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks there are heads for."""
         return tuple(self.heads)
 
-    def forward(self, image: Tensor, tasks: Sequence[str] | None = None) -> dict[str, Any]:
-        """Outputs by task; a head that is not asked for is not run at all.
+    def forward(
+        self,
+        image: Tensor,
+        tasks: Sequence[str] | None = None,
+        *,
+        step: int | None = None,
+        targets: Batch | None = None,
+    ) -> dict[str, Any]:
+        """Outputs by task; a head that is neither asked for nor read by one is not run at all.
 
         Args:
             image: (N, 3, H, W) RGB, 0..255, uint8 or float.
             tasks: the heads to run; None runs all.
+            step: optimiser steps done, and
+            targets: the batch, for heads that declare them; None where nothing is trained.
         """
-        return self.decode(self.encode(image), (image.shape[2], image.shape[3]), tasks)
-
-    def encode(self, image: Tensor) -> dict[str, Tensor]:
-        """The encoder's features of (N, 3, H, W) RGB images, 0..255, uint8 or float."""
         encoder = self.encoder
-        result: dict[str, Tensor] = encoder(
-            (image.to(encoder.mean.dtype) - encoder.mean) / encoder.std
-        )
-        return result
+        image = (image.to(encoder.mean.dtype) - encoder.mean) / encoder.std
+        features, size = encoder(image), (image.shape[2], image.shape[3])
+        given: dict[str, Any] = {"image": image, "step": step, "targets": targets}
+        chosen = self.tasks if tasks is None else tuple(tasks)
+        outputs: dict[str, Any] = {}
+        for task in self._in_order(chosen):
+            head = self.head(task)
+            declared = {name: given[name] for name in head.needs}
+            if head.reads:
+                declared["outputs"] = {other: outputs[other] for other in head.reads}
+            outputs[task] = head(features, size, **declared)
+        return {task: outputs[task] for task in chosen}
 
-    def decode(
-        self, features: dict[str, Tensor], size: tuple[int, int], tasks: Sequence[str] | None = None
-    ) -> dict[str, Any]:
-        """Outputs by task for the features of images of `size`."""
-        chosen = self.tasks if tasks is None else tasks
-        return {task: self.head(task)(features, size) for task in chosen}
+    def _in_order(self, tasks: Iterable[str]) -> list[str]:
+        """The tasks, each once and after those that its head reads."""
+        order: dict[str, None] = {}
+        for task in tasks:
+            order |= dict.fromkeys([*self._in_order(self.head(task).reads), task])
+        return list(order)
 
     def head(self, task: str) -> Head:
         """The head of a task; a `PerceptionError` when there is none."""

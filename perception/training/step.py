@@ -22,17 +22,22 @@ Count = Callable[[Tensor], Tensor]
 
 
 class Micro:
-    """One micro-batch of every data set, with the tasks each of them trains.
+    """One micro-batch of every data set, with the tasks each of them trains, at optimiser `step`.
 
     A plain class on purpose: Fabric rebuilds dataclasses it is handed and refuses frozen ones.
     """
 
-    __slots__ = ("batches", "reduce_count", "tasks")
+    __slots__ = ("batches", "reduce_count", "step", "tasks")
 
     def __init__(
-        self, batches: Sequence[Batch], tasks: Sequence[Sequence[str]], reduce_count: Count
+        self,
+        batches: Sequence[Batch],
+        tasks: Sequence[Sequence[str]],
+        reduce_count: Count,
+        step: int,
     ) -> None:
-        self.batches, self.tasks, self.reduce_count = batches, tasks, reduce_count
+        self.batches, self.tasks = batches, tasks
+        self.reduce_count, self.step = reduce_count, step
 
 
 class JointLoss(nn.Module):
@@ -53,7 +58,7 @@ class JointLoss(nn.Module):
         parts: dict[str, list[Tensor]] = {}
         terms: dict[str, list[Tensor]] = {}
         for batch, wanted in zip(micro.batches, micro.tasks, strict=True):
-            outputs = self.model(batch.image, wanted)
+            outputs = self.model(batch.image, wanted, step=micro.step, targets=batch)
             for task in wanted:
                 losses = self.model.head(task).loss(
                     outputs[task], batch, reduce_count=micro.reduce_count

@@ -44,7 +44,8 @@ def one_step(
         sync = nullcontext() if last else fabric.no_backward_sync(run.joint)
         with sync:
             moved = [batch.to(fabric.device, non_blocking=True) for batch in part]
-            losses, terms = run.joint(Micro(moved, run.experiment.set_tasks, _reduce_count(fabric)))
+            micro = Micro(moved, run.experiment.set_tasks, _reduce_count(fabric), run.step)
+            losses, terms = run.joint(micro)
             share = 1.0 / len(parts)
             total = run.inner.balance.backward(
                 losses, run.experiment.shared, _scaled(fabric, share)

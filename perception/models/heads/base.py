@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from perception.data.batch import Batch
 
 
+INPUTS = ("image", "step", "targets")  # what `needs` may name
+
+
 class Head(nn.Module, ABC):
     """One task on top of an encoder; `Batch.targets[task]` holds its targets.
 
@@ -24,12 +28,25 @@ class Head(nn.Module, ABC):
     (CLASSES), a value (VALUES) for every pixel, or `Boxes`. Outputs are named tuples of tensors,
     which DDP, autocast, `torch.compile` and ONNX understand.
 
+    A head that must see more than the encoder's features declares it, in its class or in
+    `__init__`, and `forward` then takes it by name:
+
+        needs = ("image", "step", "targets")  # any of them
+        reads = ("road",)  # tasks whose heads run first
+
+        def forward(self, features, size, *, image, step, targets, outputs): ...
+
+    `image` is (N, 3, H, W) as the encoder sees it, `step` the optimiser steps done, `targets` the
+    `Batch`; both are None where nothing is trained. `outputs` has what the heads in `reads` said.
+
     Args:
         task: its name, which several heads of one class tell apart.
     """
 
     kind: ClassVar[Kind]
     unit: str = ""  # of VALUES
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     def __init__(self, task: str) -> None:
         super().__init__()
@@ -41,7 +58,7 @@ class Head(nn.Module, ABC):
         return f"head.{self.task}"
 
     @abstractmethod
-    def forward(self, features: dict[str, Tensor], size: Size) -> Any:
+    def forward(self, features: dict[str, Tensor], size: Size, *_: Any, **declared: Any) -> Any:
         """The output for images of `size` (H, W), given the encoder's features by name."""
 
     @abstractmethod
@@ -62,6 +79,30 @@ class Head(nn.Module, ABC):
         is the (height, width) of the images without padding.
         """
         raise PerceptionError(f"task {self.task}", f"{type(self).__name__} has no method answer")
+
+
+def check_declared(heads: Mapping[str, Head]) -> None:
+    """Holds what heads declare against what there is.
+
+    Raises:
+        PerceptionError: an unknown input, a head that is not there, or heads in a circle.
+    """
+    for task, head in heads.items():
+        for name in head.needs:
+            if name not in INPUTS:
+                raise PerceptionError(f"head.{task}.needs", name, f"any of {', '.join(INPUTS)}")
+        for other in head.reads:
+            if other not in heads:
+                raise PerceptionError(
+                    f"head.{other}", "no head", f"one, because head.{task} reads its output"
+                )
+    try:
+        TopologicalSorter({task: head.reads for task, head in heads.items()}).prepare()
+    except CycleError as error:
+        circle = " ← ".join(error.args[1])
+        raise PerceptionError(
+            "head.*.reads", circle, "heads that can run one after the other"
+        ) from error
 
 
 def choose(channels: Mapping[str, int], name: str, setting: str) -> int:
