@@ -1,4 +1,7 @@
-"""`perception compare A.json B.json`: is the difference of two scores more than noise?"""
+"""`perception compare A.json B.json`: is the difference of two scores more than noise?
+
+Two runs' `evaluation.json` are shown side by side, without a verdict.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from pathlib import Path
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.bootstrap import FEWEST, Difference, compare
 from perception.evaluation.outcome_file import StoredOutcome, read_outcome
+from perception.files import read_json, write_json
+from perception.runs.compare import check_same, is_run_record, read_run_scores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Two files of `perception score --json`."""
+    """Two files of `perception score --json`, or two runs' evaluation.json."""
     parser.add_argument("first", type=Path, metavar="A.json", help="scores of `score --json`")
     parser.add_argument("second", type=Path, metavar="B.json", help="the same images, other model")
     parser.add_argument(
@@ -30,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints one line per headline number."""
     if args.bootstrap < 1:
         raise UsageError("--bootstrap", str(args.bootstrap), "1 or more", "Give a larger number.")
+    if is_run_record(read_json(args.first)) and is_run_record(read_json(args.second)):
+        return _compare_runs(args)
     first, second = read_outcome(args.first), read_outcome(args.second)
     _check(first, second)
     order = {key: i for i, key in enumerate(second.keys)}
@@ -42,8 +49,6 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if args.json:
-        from perception.files import write_json
-
         write_json(
             args.json,
             {
@@ -60,6 +65,30 @@ def run(args: argparse.Namespace) -> int:
             },
         )
     _print(first, second, found, args.bootstrap)
+    return 0
+
+
+def _compare_runs(args: argparse.Namespace) -> int:
+    first, second = read_run_scores(args.first), read_run_scores(args.second)
+    check_same(first, second)
+    names = [name for name in first.metrics if name in second.metrics]
+    pairs = {name: (first.metrics[name], second.metrics[name]) for name in names}
+    if args.json:
+        write_json(
+            args.json,
+            {
+                name: {"first": a, "second": b, "difference": b - a, "beyond_noise": None}
+                for name, (a, b) in pairs.items()
+            },
+        )
+    from perception.report.parts import Column, Table
+    from perception.report.terminal import console, rich_table
+
+    rows = tuple((name, f"{a:.4f}", f"{b:.4f}", f"{b - a:+.4f}") for name, (a, b) in pairs.items())
+    sides = (Column(f"{one.parent.name}/{one.stem}") for one in (args.first, args.second))
+    columns = (Column("", "text"), *sides, Column("difference"))
+    note = "a run's record holds no counts per frame: no verdict on noise"
+    console().print(rich_table(Table(columns, rows, note=note)))
     return 0
 
 

@@ -109,6 +109,7 @@ class Benchmark(ABC, Generic[J, R]):
     def decode(self, value: Any) -> R:
         """The record from what `encode` gave."""
 
+    task = ""  # folder of the predictions in what `perception predict` writes
     deep = False  # labels and predictions lie anywhere below their folders
     beside: ClassVar[tuple[str, ...]] = ()  # ends of names, in lower case, that are never scored
 

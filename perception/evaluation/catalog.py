@@ -85,13 +85,12 @@ def benchmark_class(name: str) -> type[Benchmark[Any, Any]]:
 
 def _own_class(name: str) -> type[Benchmark[Any, Any]]:
     module, _, kind = name.partition(":")
-    sys.path.append("")  # a module of the working directory
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a module of the working directory, for worker processes too
     try:
         found = getattr(importlib.import_module(module), kind, None)
     except (ImportError, ValueError) as error:
         raise UsageError(f"benchmark {name}", str(error), "a module that can be imported") from None
-    finally:
-        sys.path.remove("")
     if not (isinstance(found, type) and issubclass(found, Benchmark)):
         raise UsageError(
             f"benchmark {name}", f"no benchmark {kind} in {module}", "a class that is a Benchmark"

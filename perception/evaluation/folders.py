@@ -8,7 +8,15 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 
 from perception.errors import PerceptionError
-from perception.files import Found, files_below, files_in, find_named, has_suffix
+from perception.files import (
+    IMAGE_SUFFIXES,
+    Found,
+    files_below,
+    files_in,
+    find_named,
+    has_suffix,
+    read_text,
+)
 
 
 def labels_of(folder: Path, suffix: str, *, below: bool, do: str) -> dict[str, Path]:
@@ -39,6 +47,21 @@ def prediction_of(folder: Path, key: str, suffix: str, *, for_: str, do: str) ->
     path = folder / f"{key}{suffix}"
     found = find_named(path.parent, path.name[: -len(suffix)], (suffix,))
     return needed(path, for_=for_, do=do) if found is None else found
+
+
+def frame_list(path: str | Path) -> list[str]:
+    """The names in a text file, one in each line."""
+    return list(dict.fromkeys(read_text(Path(path)).split()))
+
+
+def own_output(folder: Path, task: str) -> Path:
+    """The folder of one task in what `perception predict` wrote; `folder` where it is not that."""
+    inner = folder / task
+    return inner if task and inner.is_dir() and not _images_or_texts(folder) else folder
+
+
+def _images_or_texts(folder: Path) -> bool:
+    return bool(files_in(folder, (*IMAGE_SUFFIXES, ".txt", ".npy")).files)
 
 
 def left_out(

@@ -47,6 +47,7 @@ def write_outcome(
     options = {name: getattr(benchmark, name) for name in names}
     head = {
         "format": FORMAT,
+        "benchmark": benchmark.name,
         "made_by": f"road-perception {__version__}",
         "protocol": asdict(benchmark.protocol),
         "options": options,
@@ -83,7 +84,8 @@ def read_outcome(path: Path) -> StoredOutcome:
     try:
         if content["format"] != FORMAT:
             raise _refuse(path, f"format {content['format']}", f"format {FORMAT}")
-        benchmark = create(content["protocol"]["name"], content["options"])
+        name = content.get("benchmark", content["protocol"]["name"])
+        benchmark = create(name, content["options"])
         ours = plain(asdict(benchmark.protocol))
         if ours != content["protocol"]:
             raise _refuse(path, f"{_short(content['protocol'])}", f"{_short(ours)} of this program")
@@ -91,14 +93,20 @@ def read_outcome(path: Path) -> StoredOutcome:
         return StoredOutcome(
             Path(path),
             benchmark,
-            tuple(one["key"] for one in images),
+            tuple(_text(one["key"]) for one in images),
             tuple(benchmark.decode(one["record"]) for one in images),
             {k: math.nan if v is None else float(v) for k, v in content["headline"].items()},
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise _refuse(
             path, f"no score ({type(error).__name__}: {error})", "a file of `score --json`"
         ) from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"image {str(value)[:80]}")
+    return value
 
 
 def _short(protocol: Mapping[str, Any]) -> str:

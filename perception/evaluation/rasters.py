@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
-from perception.files import decode, read_bytes, read_label
+from perception.files import decode, read_bytes, read_label, read_raster
 
 
 def read_ids(path: Path) -> NDArray[np.uint8]:
@@ -40,11 +40,12 @@ def read_instances(path: Path) -> NDArray[np.uint16]:
     return ids.astype(np.uint16, copy=False)
 
 
-def read_grey(path: Path) -> NDArray[Any]:
-    """(H, W) grey values, 8 or 16 bit; a palette or RGB image of greys counts, colours do not."""
-    import cv2
+def read_grey(path: Path, *, lossless: bool = False) -> NDArray[Any]:
+    """(H, W) grey values, 8 or 16 bit; a palette or RGB image of greys counts, colours do not.
 
-    stored = decode(path, cv2.IMREAD_UNCHANGED)
+    `lossless`: a JPEG file is refused.
+    """
+    stored = read_raster(path, lossless=lossless)
     if stored.ndim == 3:
         if stored.shape[2] == 3 and _equal_channels(stored):
             stored = np.ascontiguousarray(stored[..., 0])

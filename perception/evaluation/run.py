@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.folders import own_output
 from perception.formats.pseudo_labels import refuse
 from perception.processes import map_in_order
 
@@ -47,16 +48,17 @@ def run_benchmark(
     Raises:
         PerceptionError: the ground truth was made by a model.
     """
-    refuse(Path(target))
-    jobs = benchmark.jobs(Path(target), Path(predicted))
+    target, predicted = Path(target), own_output(Path(predicted), benchmark.task)
+    refuse(target)
+    jobs = benchmark.jobs(target, predicted)
     advance(0, len(jobs))
     records = []
     for record in _records(benchmark, jobs, workers):
         records.append(record)
         advance(len(records), len(jobs))
     result = benchmark.result(benchmark.merge(records))
-    inventory = benchmark.inventory(Path(predicted), jobs)
-    left_out = benchmark.left_out(Path(target), Path(predicted), jobs)
+    inventory = benchmark.inventory(predicted, jobs)
+    left_out = benchmark.left_out(target, predicted, jobs)
     return Outcome(benchmark, tuple(jobs), tuple(records), result, inventory, left_out)
 
 

@@ -84,7 +84,7 @@ def read_json(path: Path) -> Any:
     """The value of a JSON file."""
     try:
         return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers of 4,300 digits
         raise PerceptionError(
             path, str(error), "valid JSON", "Correct or remove the file."
         ) from error

@@ -208,7 +208,7 @@ def read_masks(job: InstanceJob, scheme: LabelScheme, size: tuple[int, ...]) -> 
         listed[path] = (int(label), score)
     masks = []
     for path, (label, score) in listed.items():
-        grey = read_grey(path)
+        grey = read_grey(path, lossless=True)
         check_size(path, grey.shape, size, f"the label {job.target.name}")
         masks.append(Mask(label, score, grey != 0))
     return masks

@@ -176,7 +176,7 @@ class CityscapesPanoptic(Benchmark[PanopticJob, PanopticEvaluator]):
 
 def read_segments(path: Path) -> NDArray[np.int64]:
     """(H, W) segment ids R + 256 G + 65536 B of a panoptic PNG."""
-    image = read_raster(path)
+    image = read_raster(path, lossless=True)
     if image.ndim != 3 or image.dtype != np.uint8:
         raise PerceptionError(
             path,

@@ -54,6 +54,7 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
     gt_suffix: str = "_gtFine_labelIds.png"
     pred_suffix: str = ".png"
 
+    task = "semantic"
     deep, beside = True, BESIDE
 
     @staticmethod

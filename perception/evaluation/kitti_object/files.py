@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.benchmark import Benchmark, Result
+from perception.evaluation.folders import frame_list
 from perception.evaluation.kitti_object import (
     METRICS,
     FrameRecord,
@@ -27,7 +28,7 @@ from perception.evaluation.kitti_object.images import NOTE, frame_panels, frame_
 from perception.evaluation.kitti_object.result import headline_name, object_headline, object_result
 from perception.evaluation.kitti_object.weighted import all_steps
 from perception.evaluation.protocol import Protocol
-from perception.files import files_in, find_image, read_text
+from perception.files import files_in, find_image
 from perception.formats.kitti_object import (
     format_labels,
     format_results,
@@ -58,6 +59,7 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
     frames: Sequence[str] | None = None  # frame ids; None: the protocol's choice
     images: str | Path | None = None  # folder; None: `image_2` beside the folder of the labels
 
+    task = "boxes"
     beside = (".txt",)  # counted by `inventory`
 
     @staticmethod
@@ -75,7 +77,7 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
         )
         parser.add_argument(
             "--frames",
-            type=_frame_list,
+            type=frame_list,
             metavar="FILE",
             help="text file of frame ids, one per line; default: the protocol's choice",
         )
@@ -262,7 +264,3 @@ def _kind(word: str) -> str | ObjectClass:
             "Write it as truck=0.7, with neighbours as truck=0.7:van.",
         )
     return ObjectClass(name.lower(), overlap, tuple(neighbours))
-
-
-def _frame_list(path: str) -> list[str]:
-    return read_text(Path(path)).split()

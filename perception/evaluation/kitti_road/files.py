@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception.errors import PerceptionError, UsageError
 from perception.evaluation.benchmark import Benchmark, Result
-from perception.evaluation.folders import labels_of, needed
+from perception.evaluation.folders import frame_list, labels_of, needed
 from perception.evaluation.kitti_road import BEV, PERSPECTIVE, RoadCounts, RoadEvaluator, quantize
 from perception.evaluation.kitti_road.bev import COLUMNS, ROWS, cells_of, road_to_image, to_bev
-from perception.evaluation.kitti_road.protocol import CATEGORIES, URBAN
+from perception.evaluation.kitti_road.labels import Oddity, read_road_label, remarks
+from perception.evaluation.kitti_road.protocol import CATEGORIES, URBAN, URBAN_CATEGORIES
 from perception.evaluation.kitti_road.result import road_result, road_values
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming, read_confidence, read_map
-from perception.files import decode, find_image, find_named, read_image
+from perception.files import find_image, find_named, read_image
 from perception.formats.kitti_calib import read_calibration
 from perception.report.parts import Panel
 
@@ -39,7 +40,20 @@ class RoadJob:
 
 
 @dataclass(frozen=True)
-class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
+class RoadRecord(RoadEvaluator):
+    """The evaluator after some images, with what is unusual about their labels."""
+
+    odd: tuple[Oddity, ...] = ()
+
+    def merge(self, other: RoadEvaluator) -> RoadRecord:
+        """Both parts together."""
+        merged = super().merge(other)
+        odd = self.odd + (other.odd if isinstance(other, RoadRecord) else ())
+        return RoadRecord(merged.protocol, merged.counts, odd)
+
+
+@dataclass(frozen=True)
+class KittiRoad(Benchmark[RoadJob, RoadRecord]):
     """Pooled counts per category; `name` says whether in the image or in bird's-eye view."""
 
     categories: Sequence[str] | None = None  # None: those that have labels
@@ -47,10 +61,13 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
     calib: str | Path | None = None  # folder; None: `calib` beside the folder of the labels
     pred_space: str = "perspective"  # "bev": predictions are views from above already
     pred_name: str = "{key}.png"
+    frames: Sequence[str] | None = None  # names of labels or of images; None: all
+
+    task = "road"
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
-        """--categories, --calib, --pred-space, --pred-name."""
+        """--categories, --calib, --pred-space, --pred-name, --frames."""
         parser.add_argument(
             "--categories",
             nargs="+",
@@ -73,6 +90,12 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
             metavar="PATTERN",
             help="file name of a prediction, default {key}.png; {key} is "
             "um_road_000012, {image} um_000012",
+        )
+        parser.add_argument(
+            "--frames",
+            type=frame_list,
+            metavar="FILE",
+            help="text file of the frames to score, um_road_000012 or um_000012 in each line",
         )
 
     def __post_init__(self) -> None:
@@ -106,9 +129,10 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
     def jobs(self, target: Path, predicted: Path) -> list[RoadJob]:
         """Every label of the categories, with its map (and calibration)."""
         do = "Give the folder gt_image_2 of the data set."
-        labels = labels_of(target, ".png", below=False, do=do)
+        labels = self._chosen_labels(labels_of(target, ".png", below=False, do=do), target)
+        known = URBAN_CATEGORIES if predicted.name == self.task else CATEGORIES
         wanted = list(dict.fromkeys(self.categories or ())) or [
-            c for c in CATEGORIES if any(key.startswith(c) for key in labels)
+            c for c in known if any(key.startswith(c) for key in labels)
         ]
         jobs = []
         for category in wanted:
@@ -123,24 +147,61 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
             jobs += [self._job(category, key, labels[key], predicted) for key in chosen]
         if not jobs:
             raise PerceptionError(target, "no label", f"files of {', '.join(CATEGORIES)}", do)
-        return jobs
+        if not self.bev:
+            return jobs
+        calibrated = [job for job in jobs if job.calibration is not None]
+        if not calibrated:
+            folder = self._calibration(target)
+            find_calibration(folder, jobs[0].key)  # says what was looked for
+        return calibrated
+
+    def left_out(self, target: Path, predicted: Path, jobs: Sequence[RoadJob]) -> str:
+        """Also the labelled frames that have no calibration."""
+        rest = super().left_out(target, predicted, jobs)
+        if not self.bev:
+            return rest
+        chosen = self._chosen_labels(labels_of(target, ".png", below=False, do=""), target)
+        kinds = {job.category for job in jobs} | set(self.categories or ())
+        used = {job.key for job in jobs}
+        without = [k for k in chosen if k not in used and any(k.startswith(c) for c in kinds)]
+        if not without:
+            return rest
+        said = f"without calibration: {len(without):,} frames (e.g. {without[0]})"
+        return f"{rest}; {said}" if rest else said
+
+    def _chosen_labels(self, labels: Mapping[str, Path], target: Path) -> Mapping[str, Path]:
+        """The labels of the chosen frames."""
+        if self.frames is None:
+            return labels
+        wanted = set(self.frames)
+        for name in sorted(wanted - set(labels) - {_image_key(key) for key in labels}):
+            raise PerceptionError(f"{target}: frame {name}", "no such label", "one to score")
+        return {k: path for k, path in labels.items() if wanted & {k, _image_key(k)}}
+
+    def _calibration(self, target: Path) -> Path:
+        return Path(self.calib) if self.calib else target.parent / "calib"
 
     def _job(self, category: str, key: str, target: Path, predicted: Path) -> RoadJob:
         wanted = predicted / self.pred_name.format(key=key, image=_image_key(key))
+        calibration = None
+        if self.bev:
+            calibration = find_calibration(self._calibration(target.parent), key, needed=False)
+            if calibration is None:
+                return RoadJob(key, category, target, wanted)  # is not scored
         file = _map(wanted)
+        if file is None and predicted.name == self.task and "_lane_" not in key:
+            file = _map(predicted / f"{_image_key(key)}.png")  # as `perception predict` names it
         if file is None:
             do = "Predict this frame too, or name it so."
             if _map(predicted / f"{_image_key(key)}.png"):
                 do = "Named like the images? Add --pred-name '{image}.png'."
             file = needed(wanted, for_=f"the label {target.name}", do=do)
-        folder = Path(self.calib) if self.calib else target.parent.parent / "calib"
-        return RoadJob(
-            key, category, target, file, find_calibration(folder, key) if self.bev else None
-        )
+        return RoadJob(key, category, target, file, calibration)
 
-    def score_one(self, job: RoadJob) -> RoadEvaluator:
+    def score_one(self, job: RoadJob) -> RoadRecord:
         """Counts of one image."""
-        road, valid = read_road_label(job.target)
+        label = read_road_label(job.target)
+        road, valid = label.road, label.valid
         confidence = read_map_or_confidence(job.predicted)
         from_above = self.pred_space == "bev"
         expected = (ROWS, COLUMNS) if from_above else road.shape
@@ -151,9 +212,10 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
             seen = cells.source.astype(np.intp)  # cells outside the image are not evaluated
             road, valid = road.ravel().take(seen), valid.ravel().take(seen)
             confidence = confidence[cells.inside] if from_above else confidence.ravel().take(seen)
-        return RoadEvaluator(self.protocol).update(job.category, confidence, road, valid)
+        counts = RoadEvaluator(self.protocol).update(job.category, confidence, road, valid).counts
+        return RoadRecord(self.protocol, counts, label.odd)
 
-    def result(self, total: RoadEvaluator) -> Result:
+    def result(self, total: RoadRecord) -> Result:
         """Scores of every category and of all urban roads."""
         for category, counts in total.counts.items():
             if not counts.histogram[1].any():
@@ -163,7 +225,8 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
                     "some road",
                     "Leave the category out; its scores are undefined.",
                 )
-        return road_result(self._chosen(total), total.counts)
+        result = road_result(self._chosen(total), total.counts)
+        return replace(result, notes=(*result.notes, *remarks(total.odd)))
 
     def headline(self, total: RoadEvaluator) -> Mapping[str, float]:
         """MaxF1 and AP of every category."""
@@ -185,18 +248,20 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
         values = road_values(counts.compute())
         return {name: values[name] for name in ("MaxF1", "AP", "PRE", "REC", "best_threshold")}
 
-    def encode(self, record: RoadEvaluator) -> Any:
+    def encode(self, record: RoadRecord) -> Any:
         """Category and the two histograms."""
         ((category, counts),) = record.counts.items()
-        return {"category": category, "histogram": counts.histogram.tolist()}
+        odd = {"odd": [list(one) for one in record.odd]} if record.odd else {}
+        return {"category": category, "histogram": counts.histogram.tolist(), **odd}
 
-    def decode(self, value: Any) -> RoadEvaluator:
+    def decode(self, value: Any) -> RoadRecord:
         """What `encode` gave."""
+        odd = tuple((str(kind), str(name)) for kind, name in value.get("odd", ()))
         counts = RoadCounts(np.array(value["histogram"], np.int64).reshape(2, 256), 1)
-        return RoadEvaluator(self.protocol, {value["category"]: counts})
+        return RoadRecord(self.protocol, {value["category"]: counts}, odd)
 
     def resampler(
-        self, records: Sequence[RoadEvaluator]
+        self, records: Sequence[RoadRecord]
     ) -> Callable[[NDArray[np.int64]], Mapping[str, float]]:
         """Weighted sums of all histograms at once."""
         categories = [next(iter(record.counts)) for record in records]
@@ -219,7 +284,8 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
 
     def panels(self, job: RoadJob) -> tuple[Panel, ...]:
         """Label, confidence, and where they differ at confidence 0.5; in the protocol's space."""
-        road, valid = read_road_label(job.target)
+        label = read_road_label(job.target)
+        road, valid = label.road, label.valid
         confidence, photo = read_map_or_confidence(job.predicted), _photo(job)
         if job.calibration is not None:
             homography = read_homography(job.calibration)
@@ -233,22 +299,6 @@ class KittiRoad(Benchmark[RoadJob, RoadEvaluator]):
 # ---------------------------------------------------------------------------- reading
 
 
-def read_road_label(path: Path) -> tuple[Bools, Bools]:
-    """(H, W) road and valid of a KITTI road label: red above 0 is evaluated, blue above 0 road."""
-    import cv2
-
-    label = decode(path, cv2.IMREAD_UNCHANGED)
-    if label.ndim != 3:
-        raise PerceptionError(
-            path,
-            "one channel",
-            "a KITTI road label in RGB",
-            "Red above 0 marks what is evaluated, blue above 0 what is road.",
-        )
-    blue, red = (cv2.extractChannel(label, i) for i in (0, 2))
-    return blue != 0, red != 0
-
-
 def read_map_or_confidence(path: Path) -> NDArray[np.uint8]:
     """(H, W) confidence of an image, or of probabilities in a .npy file."""
     if path.suffix.lower() != ".npy":
@@ -257,11 +307,21 @@ def read_map_or_confidence(path: Path) -> NDArray[np.uint8]:
         return quantize(read_map(path))
 
 
-def find_calibration(folder: Path, key: str) -> Path:
-    """`<key>.txt`, or for um_road_000012 `um_000012.txt`, below the calibration folder."""
+@overload
+def find_calibration(folder: Path, key: str) -> Path: ...
+@overload
+def find_calibration(folder: Path, key: str, *, needed: bool) -> Path | None: ...
+def find_calibration(folder: Path, key: str, *, needed: bool = True) -> Path | None:
+    """`<key>.txt`, or for um_road_000012 `um_000012.txt`, below the calibration folder.
+
+    Raises:
+        PerceptionError: it is `needed` and not there.
+    """
     for name in (key, _image_key(key)):
         if found := find_named(folder, name, (".txt",)):
             return found
+    if not needed:
+        return None
     raise PerceptionError(
         f"{folder}: {key}",
         f"neither {key}.txt nor {_image_key(key)}.txt",

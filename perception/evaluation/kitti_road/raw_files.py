@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.evaluation.benchmark import Benchmark, Result
 from perception.evaluation.folders import labels_of, prediction_of
 from perception.evaluation.kitti_road import KITTISEG_RAW, RoadCounts, quantize
 from perception.evaluation.kitti_road.files import road_panels
+from perception.evaluation.kitti_road.labels import Oddity, RoadLabel, remarks
 from perception.evaluation.kitti_road.raw import (
     BACKGROUND_COLOR,
     RESIZED,
@@ -27,7 +27,9 @@ from perception.evaluation.kitti_road.raw import (
 from perception.evaluation.kitti_road.result import road_curves, road_table, road_values
 from perception.evaluation.protocol import Protocol
 from perception.evaluation.rasters import check_size, naming, read_map
-from perception.files import read_raster
+from perception.files import read_bytes
+from perception.files.containers import inspect
+from perception.files.images import decode_bytes
 from perception.report.parts import Panel
 
 
@@ -41,7 +43,20 @@ class RawJob:
 
 
 @dataclass(frozen=True)
-class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
+class RawRecord(RoadCounts):
+    """Counts, with what is unusual about the labels."""
+
+    odd: tuple[Oddity, ...] = ()
+
+    def merge(self, other: RoadCounts) -> RawRecord:
+        """Both parts together."""
+        merged = super().merge(other)
+        odd = self.odd + (other.odd if isinstance(other, RawRecord) else ())
+        return RawRecord(merged.histogram, merged.images, odd)
+
+
+@dataclass(frozen=True)
+class KittiSegRaw(Benchmark[RawJob, RawRecord]):
     """One pool over all files, float maps, labels by exact colours."""
 
     road_color: Sequence[int] = ROAD_COLOR
@@ -94,17 +109,21 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
             for key, path in labels.items()
         ]
 
-    def score_one(self, job: RawJob) -> RoadCounts:
+    def score_one(self, job: RawJob) -> RawRecord:
         """Counts of one image."""
-        road, valid = self._label(job)
+        label = self._label(job)
+        road, valid = label.road, label.valid
         probability = read_map(job.predicted)
         of = f"the label {job.target.name}" + (" at 1248x384" if self.resized else "")
         check_size(job.predicted, probability.shape, road.shape, of)
         with naming(job.predicted, "probabilities", "Store the softmax of the road class."):
-            return RoadCounts.zero().update(threshold_bins(probability), road, valid)
+            counts = RoadCounts.zero().update(threshold_bins(probability), road, valid)
+        return RawRecord(counts.histogram, counts.images, label.odd)
 
-    def _label(self, job: RawJob) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        label = read_raster(job.target)
+    def _label(self, job: RawJob) -> RoadLabel:
+        data = read_bytes(job.target)
+        container = inspect(job.target, data)
+        label = decode_bytes(job.target, data, container)
         if label.ndim != 3:
             raise PerceptionError(
                 job.target,
@@ -112,13 +131,17 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
                 "a label in RGB",
                 "Give the labels as the data set has them.",
             )
-        label = label[..., :3]
+        label = label[..., 2::-1]  # BGR
         if self.resized:
             label = resize_nearest(label, RESIZED)
         road, background = tuple(self.road_color), tuple(self.background_color)
-        return match_colors(label, road, background)  # type: ignore[arg-type]
+        on_road, valid = match_colors(label, road, background)  # type: ignore[arg-type]
+        kinds = ["lossy"] if container.lossy else []
+        if not (valid | ~label.any(-1)).all():
+            kinds.append("unmatched")
+        return RoadLabel(on_road, valid, tuple((kind, job.target.name) for kind in kinds))
 
-    def result(self, total: RoadCounts) -> Result:
+    def result(self, total: RawRecord) -> Result:
         """Scores of all files in one pool."""
         if not total.histogram[1].any():
             raise PerceptionError(
@@ -135,7 +158,10 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
             "TNR_best": one.tnr,
             "size": self.protocol.parameters["size"],
         }
-        return Result(self.headline(total), values, (road_table(scores),), (road_curves(scores),))
+        notes = tuple(remarks(total.odd))
+        return Result(
+            self.headline(total), values, (road_table(scores),), (road_curves(scores),), notes
+        )
 
     def headline(self, total: RoadCounts) -> Mapping[str, float]:
         """MaxF1 and AP."""
@@ -151,10 +177,11 @@ class KittiSegRaw(Benchmark[RawJob, RoadCounts]):
         """The two histograms."""
         return record.histogram.tolist()
 
-    def decode(self, value: Any) -> RoadCounts:
+    def decode(self, value: Any) -> RawRecord:
         """What `encode` gave."""
-        return RoadCounts(np.array(value, np.int64).reshape(2, 256), 1)
+        return RawRecord(np.array(value, np.int64).reshape(2, 256), 1)
 
     def panels(self, job: RawJob) -> tuple[Panel, ...]:
         """Confidence, and where it differs from the label at 0.5."""
-        return road_panels(*self._label(job), quantize(read_map(job.predicted)), None)
+        label = self._label(job)
+        return road_panels(label.road, label.valid, quantize(read_map(job.predicted)), None)

@@ -47,7 +47,7 @@ class Semantic(Benchmark[SemanticJob, Confusion]):
     pred_suffix: str = ".png"
     images: str | Path | None = None  # photographs of the same names, for the page
 
-    deep = True
+    task, deep = "semantic", True
 
     @staticmethod
     def add_arguments(parser: argparse._ActionsContainer) -> None:
