@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a multi-task model, evaluate it and write a report",
     "evaluate": "score a trained run on its validation sets",
     "predict": "predict images, a folder or a video with a trained run",
+    "export": "write a trained run as an ONNX, OpenVINO or torch.export file",
     "serve": "answer images over HTTP with a trained model; a page to try it on",
     "synthesize": "render street scenes with labels in four formats",
     "look": "draw augmented samples with their labels into a page",

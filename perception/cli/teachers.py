@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def open_teacher(path: Path, classes: Mapping[str, str] | None = None) -> Predictor:
     """The run or the .onnx detector at `path`; `classes`: ours by theirs, None: all as they are."""
-    if path.suffix.lower() == ".onnx":
+    from perception.inference.runtimes import is_ours
+
+    if path.suffix.lower() == ".onnx" and not is_ours(path):
         from perception.inference.detectors import Detector
 
         return Detector(path, classes=classes)

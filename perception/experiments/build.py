@@ -85,6 +85,12 @@ class Experiment:
     ) -> Evaluation:
         """Scores `network` (the experiment's own by default) on every validation set."""
         model = Model(network or self.model, schemes=self.schemes, size=self.size)
+        return self.evaluate_model(model, limit=limit, tick=tick)
+
+    def evaluate_model(
+        self, model: Model, *, limit: int | None = None, tick: Callable[[], None] = lambda: None
+    ) -> Evaluation:
+        """Scores any model with these tasks on at most `limit` frames of every validation set."""
         results = []
         for task_set in self.sets:
             if task_set.val is None:

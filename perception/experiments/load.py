@@ -13,6 +13,7 @@ from perception.experiments import checkpoint
 from perception.experiments.build import build_model
 from perception.experiments.config import merge_overrides, read_config
 from perception.experiments.trust import split_trust
+from perception.inference.exported import is_exported, load_exported
 from perception.inference.model import Model
 from perception.models.multitask import MultiTask, in_layout
 
@@ -26,19 +27,29 @@ def load(
     device: str = "auto",
     overrides: Sequence[str] = (),
     trust: bool = False,
+    **runtime: Any,
 ) -> Model:
-    """The model of a run, ready to predict.
+    """The model of a run or of a file that `perception export` wrote, ready to predict.
 
     Args:
-        run: the folder that `perception train` printed, or a checkpoint file in it.
+        run: the folder that `perception train` printed, a checkpoint file in it, or an
+            exported `.onnx`, `.xml` or `.pt2` file.
         which: "best" or "last"; by default the best where there is one.
         device: "auto", "cpu", "cuda", "cuda:1", ...
         overrides: Hydra-style `key=value` words that change the stored configuration.
         trust: the configuration may call anything, not only classes of this program.
+        runtime: of an exported file: `threads`, and `providers` of ONNX Runtime in order.
 
     Raises:
         PerceptionError: no run there, or its checkpoint does not fit its configuration.
     """
+    if is_exported(Path(run)):
+        if which or overrides:
+            found = which or overrides[0]
+            raise PerceptionError(run, found, "no settings: an exported file has its own")
+        return load_exported(Path(run), device=device, **runtime)
+    if runtime:
+        raise PerceptionError(next(iter(runtime)), str(run), "an exported file")
     chosen = choose_device(device)
     folder, path = find_checkpoint(Path(run), which)
     trusted, words = split_trust(overrides)

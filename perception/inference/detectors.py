@@ -67,7 +67,7 @@ class Detector:
         threads: int = 1,
     ) -> None:
         self.path = Path(path)
-        self.session = _open(self.path, threads)
+        self.session = open_session(self.path, threads, ["CPUExecutionProvider"])
         meta = dict(self.session.get_modelmeta().custom_metadata_map or {})
         self.input = self.session.get_inputs()[0]
         self.size = _size(self.input.shape, meta)
@@ -140,7 +140,12 @@ def suppress(boxes: Boxes, nms_iou: float) -> Boxes:
     return boxes[kept.numpy()]
 
 
-def _open(path: Path, threads: int) -> Any:
+def open_session(path: Path, threads: int, providers: Sequence[str] = ()) -> Any:
+    """An onnxruntime session of a file; without providers CUDA where there is one, else the CPU.
+
+    Raises:
+        PerceptionError: onnxruntime or a provider is missing, or this is no ONNX file.
+    """
     try:
         import onnxruntime
     except ImportError:
@@ -149,10 +154,15 @@ def _open(path: Path, threads: int) -> Any:
         ) from None
     if not path.is_file():
         raise PerceptionError(path, "no such file", "an .onnx file", "Check the path.")
+    there = onnxruntime.get_available_providers()
+    if missing := [name for name in providers if name not in there]:
+        raise PerceptionError("providers", missing[0], f"some of {', '.join(there)}")
+    usual = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        chosen = list(providers) or [name for name in usual if name in there]
+        return onnxruntime.InferenceSession(path, options, providers=chosen)
     except Exception as error:  # its own kinds
         found = " ".join(str(error).split())[:200]
         raise PerceptionError(path, found, "an ONNX file") from error

@@ -16,7 +16,7 @@ from perception.errors import PerceptionError
 from perception.experiments.build import Experiment, build
 from perception.experiments.config import merge_overrides, read_config
 from perception.experiments.evaluate import Evaluation
-from perception.experiments.load import choose_device, find_checkpoint, load_network
+from perception.experiments.load import choose_device, find_checkpoint, load, load_network
 from perception.experiments.trust import split_trust
 from perception.files import write_json
 from perception.inference.model import Model
@@ -101,6 +101,29 @@ def evaluate_run(run: StoredRun, out: Path | None = None) -> Evaluation:
         evaluation = run.experiment.evaluate(tick=lambda: show(next(done)))
     write_json((out or run.folder) / "evaluation.json", as_values(run, evaluation))
     return evaluation
+
+
+def evaluate_file(
+    path: Path, run: Path | str | None = None, *, device: str = "auto"
+) -> tuple[Evaluation, Path]:
+    """Scores an exported file on its run's validation sets; also the JSON that was written.
+
+    run: the run that has the data; None: the nearest folder of one above the file.
+
+    Raises:
+        PerceptionError: no run there, or its data is not.
+    """
+    above = [p for p in path.resolve().parents if (p / "config.yaml").is_file()]
+    if run is None and not above:
+        raise PerceptionError(path, "no run above it", "of=RUN, the run that has the data")
+    model = load(path, device=device)
+    experiment = open_run(Path(run) if run else above[0], device="cpu").experiment
+    with progress("evaluate", experiment.validation_frames) as show:
+        done = count(1)
+        evaluation = experiment.evaluate_model(model, tick=lambda: show(next(done)))
+    written = path.with_name(f"{path.name}.evaluation.json")
+    write_json(written, {"machine": machine(), "metrics": evaluation.metrics()})
+    return evaluation, written
 
 
 def as_values(run: StoredRun, evaluation: Evaluation) -> dict[str, Any]:

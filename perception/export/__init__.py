@@ -1,0 +1,1 @@
+"""A trained run as a file that runs without its training code."""
