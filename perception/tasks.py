@@ -6,8 +6,14 @@ measures, draws or writes them has one table by kind. A new task of a known kind
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+
+from perception.errors import PerceptionError
+
+# What predictions call something else: folders of `predict`, and keys of its JSON.
+RESERVED = frozenset({"json", "overlays", "key", "height", "width"})
 
 
 class Kind(StrEnum):
@@ -22,11 +28,25 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Task:
-    """One question to a network."""
+    """One question to a network.
+
+    Raises:
+        PerceptionError: a name that is no word, or that predictions use for something else.
+    """
 
     name: str  # "road"; also the name of its head, its outputs and its metrics
     kind: Kind
     unit: str = ""  # of VALUES, e.g. "m"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z]\w*", self.name, re.ASCII):
+            raise PerceptionError("task", repr(self.name), "a word of letters, digits and _")
+        if self.name.lower() in RESERVED or self.name.endswith("_share"):
+            raise PerceptionError(
+                f"task {self.name}",
+                "a name that predictions use for something else",
+                "any other, e.g. with my_ before it",
+            )
 
 
 STANDARD = {

@@ -18,14 +18,17 @@ from perception.experiments.evaluate import Evaluation, evaluate_set
 from perception.experiments.sizes import check_sizes
 from perception.inference.model import Model
 from perception.labels import LabelScheme
+from perception.models.encoders.base import Encoder
+from perception.models.heads.base import Head
 from perception.models.multitask import MultiTask
 from perception.structures import Prediction
-from perception.tasks import Kind
+from perception.tasks import Kind, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Draw = Callable[[NDArray[np.uint8], Prediction], NDArray[np.uint8]]
+USUAL = ("road", "boxes", "semantic")  # heads that conf/config.yaml chooses
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,12 @@ def build(config: DictConfig, *, trained: bool = False) -> Experiment:
     """
     known = declared(_plain(config.data))
     sets = build_sets(_plain(config.data), build_augment(_plain(config.augment)))
-    if not trained and not config.get("resume"):
+    stored = trained or bool(config.get("resume"))
+    if not stored:
         check_sizes(sets, input_size(config))
         for task_set in sets:
             task_set.augment.check()
-    model = build_network(config, known)
+    model = build_network(config, known, stored=stored)
     tasks = tuple(dict.fromkeys(t for s in sets for t in s.tasks))
     for task in tasks:
         if task not in model.heads:
@@ -150,12 +154,6 @@ def build(config: DictConfig, *, trained: bool = False) -> Experiment:
                 "no head",
                 f"one, because a data set trains {task}",
                 f"Choose head/{task}=..., or leave {task} out of data.sets.*.tasks.",
-            )
-        if model.head(task).kind is not known.tasks[task].kind:
-            raise PerceptionError(
-                f"head.{task}",
-                f"a head of the kind {model.head(task).kind}",
-                f"one of the kind {known.tasks[task].kind}, as the labels are",
             )
     for task, head in model.heads.items():
         head.requires_grad_(task in tasks)  # DDP waits for the gradients of all that is trained
@@ -169,31 +167,60 @@ def build_model(config: DictConfig) -> Model:
     known = declared(_plain(config.data))
     config = config.copy()
     config.encoder.weights = None
-    network = build_network(config, known)
+    network = build_network(config, known, stored=True)
     return Model(network, schemes=known.schemes, size=input_size(config))
 
 
-def build_network(config: DictConfig, known: Declared) -> MultiTask:
-    """Encoder and the heads that have something to predict; class lists come from the labels.
+def build_network(config: DictConfig, known: Declared, *, stored: bool = False) -> MultiTask:
+    """Encoder and the heads that data sets have a task for; class lists come from the labels.
 
-    A head of classes or boxes for which no data set has a task is left out.
+    A head without a task would predict from random weights: it is left out where it is one that
+    conf/config.yaml chooses, or belongs to a stored run; any other is a mistake.
+
+    Raises:
+        PerceptionError: a head without a task, or settings that are not right.
     """
     encoder = create(config.encoder, "encoder")
-    heads = []
+    heads, left_out = [], []
     for task, settings in config.head.items():
         if not settings:
             continue
-        kind = _kind_of(settings, f"head.{task}")
-        names = known.class_names(str(task))
-        if kind in (Kind.CLASSES, Kind.BOXES) and not names:
-            continue
-        extra: dict[str, Any] = {"task": str(task)}
-        extra |= {"classes": list(names)} if names else {}
-        extra |= {"channels": encoder.channels, "strides": encoder.strides}
-        heads.append(create(settings, f"head.{task}", **extra))
+        if task not in known.tasks:
+            if stored or task in USUAL:
+                left_out.append(str(task))
+                continue
+            raise PerceptionError(
+                f"head.{task}",
+                "a head without a task",
+                f"the name of a task in data.sets.*.tasks: {', '.join(known.tasks)}",
+            )
+        heads.append(_head(settings, known.tasks[str(task)], known, encoder))
     if not heads:
         raise PerceptionError("head", "no head", "at least one", "Choose e.g. head/road=fcn8s.")
-    return MultiTask(encoder, heads)
+    return MultiTask(encoder, heads, left_out=left_out)
+
+
+def _head(settings: DictConfig, task: Task, known: Declared, encoder: Encoder) -> Head:
+    """The head of a task; its kind and its unit have to be those of the labels."""
+    where, kind = f"head.{task.name}", _kind_of(settings, f"head.{task.name}")
+    if kind is not task.kind:
+        raise PerceptionError(
+            where, f"a head of the kind {kind}", f"the kind of its labels, {task.kind}"
+        )
+    names = known.class_names(task.name)
+    head: Head = create(
+        settings,
+        where,
+        task=task.name,
+        channels=encoder.channels,
+        strides=encoder.strides,
+        **({"classes": list(names)} if names else {}),
+    )
+    if task.unit and head.unit and head.unit != task.unit:
+        raise PerceptionError(
+            where, f"values in {head.unit}", f"the unit of its labels, {task.unit}"
+        )
+    return head
 
 
 def _kind_of(settings: DictConfig, where: str) -> Kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,17 @@ def evaluated_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: object) -> None:
-    """Loads `weights` into `model`, whole.
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], where: object, *, unused: Sequence[str] = ()
+) -> None:
+    """Loads `weights` into `model`, whole; those below the prefixes `unused` may be surplus.
 
     Raises:
         PerceptionError: keys are missing, surplus or of another shape; it names them.
     """
     ours = model.state_dict()
+    below = tuple(f"{prefix}." for prefix in unused)
+    weights = {k: v for k, v in weights.items() if k in ours or not k.startswith(below)}
     problems = {
         "missing": [k for k in ours if k not in weights],
         "surplus": [k for k in weights if k not in ours],
@@ -104,4 +108,4 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], where: object)
             f"the {len(ours)} weights of this architecture",
             "Use the configuration that this checkpoint was trained with.",
         )
-    model.load_state_dict(dict(weights))
+    model.load_state_dict(weights)

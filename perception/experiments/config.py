@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +198,7 @@ def _composed(choices: Sequence[Any], own: Path | None, *, keep_hydra: bool = Fa
                 "another launcher",
                 "none: a sweep runs its jobs one after the other",
             )
-    words = [choice.input_line for choice in choices]
+    words = [_added(choice, own) for choice in choices]
     if own is not None:
         words.append(f"hydra.searchpath=[{quoted(f'file://{own}')}]")
     with initialize_config_dir(str(packaged(OWN)), version_base="1.3"):
@@ -215,6 +216,23 @@ def _composed(choices: Sequence[Any], own: Path | None, *, keep_hydra: bool = Fa
         OmegaConf.set_struct(config, False)
         del config["hydra"]
     return config
+
+
+def _added(choice: Any, own: Path | None) -> str:
+    """The word of a choice; one that conf/config.yaml has no place for gets its `+`."""
+    group, line = choice.key_or_group, str(choice.input_line)
+    place = choice.package or group.replace("/", ".")  # in the configuration
+    known = any(place == name.replace("/", ".") for name in _named())
+    if known or choice.is_add() or choice.is_delete() or not options_of(group, own):
+        return line
+    return f"+{line}"
+
+
+@cache
+def _named() -> frozenset[str]:
+    """The groups in the defaults of conf/config.yaml."""
+    defaults = read_yaml(packaged(OWN, "config.yaml"))["defaults"]
+    return frozenset(group for entry in defaults if isinstance(entry, dict) for group in entry)
 
 
 def _table_loader(search_path: Any) -> ConfigLoaderImpl:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from perception.errors import PerceptionError
 from perception.experiments import checkpoint
 from perception.experiments.load import find_checkpoint
+from perception.models.multitask import MultiTask
 from perception.models.weights import read_weights
 
 MODES = ("all", "fitting")
@@ -48,8 +49,10 @@ class Initialized:
         return "\n".join(lines)
 
 
-def initialize(model: nn.Module, settings: Any) -> Initialized | None:
+def initialize(model: MultiTask, settings: Any) -> Initialized | None:
     """Loads weights into `model` as `settings` (the key `initialize`) say, and prints what it did.
+
+    Weights of a head that this run does without, because no data set has its task, are left over.
 
     Args:
         model: the network of a new run.
@@ -69,7 +72,10 @@ def initialize(model: nn.Module, settings: Any) -> Initialized | None:
         return None
     source, weights = read_source(Path(str(table["from"])).expanduser())
     if table["mode"] == "all" and not table["only"] and not table["except"]:
-        checkpoint.load_weights(model, weights, source)
+        unused = [part for part in model.left_out if any(_below(key, [part]) for key in weights)]
+        checkpoint.load_weights(model, weights, source, unused=unused)
+        if unused:
+            print(f"weights of {source}: left over, no data set has the task: {', '.join(unused)}")
         return None
     done = load_part(
         model,

@@ -69,7 +69,7 @@ def load_network(network: MultiTask, path: Path, device: torch.device) -> dict[s
         PerceptionError: no checkpoint of a trained run, or one of another network.
     """
     state = checkpoint.evaluated_state(path)
-    checkpoint.load_weights(network, state["evaluated"], path)
+    checkpoint.load_weights(network, state["evaluated"], path, unused=network.left_out)
     in_layout(network.to(device), channels_last=True)
     network.eval()
     return state

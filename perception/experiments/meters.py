@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perception.errors import PerceptionError
 from perception.evaluation.kitti_object import KittiObjectEvaluator
 from perception.evaluation.kitti_road import PERSPECTIVE, RoadEvaluator, quantize
 from perception.evaluation.kitti_road.protocol import URBAN
@@ -193,9 +194,17 @@ class ValuesMeter(Meter):
         super().__init__(task, scheme, classes)
         self.errors = ValueErrors()
 
-    def update(self, key: str, result: Any, label: Any) -> None:  # noqa: ARG002
-        """A `ValuesResult` and a `ValuesLabel`."""
-        self.errors = self.errors.update(result.values, label.values)
+    def update(self, key: str, result: Any, label: Any) -> None:
+        """A `ValuesResult` and a `ValuesLabel`.
+
+        Raises:
+            PerceptionError: the prediction has no finite number where the label has one.
+        """
+        try:
+            self.errors = self.errors.update(result.values, label.values)
+        except ValueError as error:
+            where = f"frame {key}: {self.task.name}"
+            raise PerceptionError(where, str(error), "a number for every labelled pixel") from error
 
     def metrics(self) -> dict[str, float]:
         """Mean absolute error, AbsRel, RMSE and delta < 1.25 over all known pixels."""

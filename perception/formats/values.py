@@ -17,6 +17,7 @@ from perception.formats.label_image import check_size
 from perception.structures import ValuesLabel
 
 PNG_SCALE = 1 / 256  # of the PNGs that are written
+STEPS = 65535  # the most that they hold
 
 
 def read_values(
@@ -56,7 +57,7 @@ def write_values(path: Path, values: NDArray[np.float32]) -> int:
     """
     known = np.isfinite(values)
     steps = np.rint(np.where(known, values, 0) / PNG_SCALE)
-    fitting = np.clip(steps, 1, 65535)
+    fitting = np.clip(steps, 1, STEPS)
     write_image(path, np.where(known, fitting, 0).astype(np.uint16))
     return int((known & (steps != fitting)).sum())
 

@@ -104,7 +104,7 @@ def check_frame(files: FrameFiles, manifest: Manifest) -> Checked:
     found = _image(files.image)
     contents: Contents = {}
     for name, path in files.labels.items():
-        if name not in NAMES and path.suffix.lower() in IMAGE_SUFFIXES:  # a task of one's own
+        if name not in (*NAMES, *manifest.targets) and path.suffix.lower() in IMAGE_SUFFIXES:
             found.extend(_image(path))
     try:
         frame = manifest.reader_module.read(files, manifest)

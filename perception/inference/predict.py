@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ def predict_source(
     """
     spent: list[float] = []
     failed: list[str] = []
+    clipped: Counter[str] = Counter()
     with ExitStack() as stack:
         show = stack.enter_context(progress("predict", source.count or None))
         film = stack.enter_context(Film(out / "overlay.mp4", source.fps)) if source.fps else None
@@ -72,7 +74,7 @@ def predict_source(
             else:
                 spent.append(sum((model.timing.pre, model.timing.network, model.timing.post)))
                 overlay = draw(pixels, prediction)
-                write_prediction(prediction, out)
+                clipped.update(write_prediction(prediction, out))
                 if film:
                     film.add(overlay)
                 else:
@@ -83,6 +85,12 @@ def predict_source(
     if source.fps and len(spent) + len(failed) < _WHOLE * source.count:
         failed.append(f"{source.path}: {len(spent)} of {source.count} frames: is it cut off?")
     notes = [film.note] if film and film.note else []
+    notes += [
+        f"{out / task}: {count:,} numbers do not fit into the PNGs (1/256 to 255.996), "
+        "only into the .npy files"
+        for task, count in clipped.items()
+        if count
+    ]
     if source.left_out:
         notes.append(f"{source.path}: not predicted: {source.left_out}")
     return Done(len(spent), float(np.mean(spent)) if spent else 0.0, tuple(failed), tuple(notes))

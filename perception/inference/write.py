@@ -15,16 +15,23 @@ from perception.structures import Boxes, ClassesResult, MaskResult, Prediction, 
 from perception.tasks import Kind
 
 
-def write_prediction(prediction: Prediction, out: Path) -> None:
+def write_prediction(prediction: Prediction, out: Path) -> dict[str, int]:
     """Writes one prediction below `out`, in the formats that `perception score` reads.
 
     A folder per task: masks as 8-bit confidence, boxes as KITTI results, classes as label ids of
     their scheme, numbers as 16-bit PNG of 1/256 steps and as `.npy`. `json/KEY.json` has boxes,
     shares of every mask and class, and ranges of numbers.
+
+    Returns:
+        By task, how many numbers did not fit into its PNG (`clipped` in the JSON).
     """
+    content, clipped = summary(prediction), {}
     for task, result in prediction.results.items():
-        _WRITE[result.kind](out / task / prediction.key, result)
-    write_json(_file(out / "json" / prediction.key, ".json"), summary(prediction))
+        count = _WRITE[result.kind](out / task / prediction.key, result)
+        if count is not None:
+            clipped[task] = content[task]["clipped"] = count
+    write_json(_file(out / "json" / prediction.key, ".json"), content)
+    return clipped
 
 
 def summary(prediction: Prediction) -> dict[str, Any]:
@@ -49,9 +56,9 @@ def _write_mask(path: Path, result: MaskResult) -> None:
     write_image(_file(path, ".png"), confidence)
 
 
-def _write_values(path: Path, result: ValuesResult) -> None:
-    write_values(_file(path, ".png"), result.values)
+def _write_values(path: Path, result: ValuesResult) -> int:
     write_array(_file(path, ".npy"), result.values)
+    return write_values(_file(path, ".png"), result.values)
 
 
 def _class_shares(task: str, result: ClassesResult) -> tuple[str, dict[str, float]]:
@@ -62,8 +69,10 @@ def _class_shares(task: str, result: ClassesResult) -> tuple[str, dict[str, floa
 
 
 def _range(task: str, result: ValuesResult) -> tuple[str, dict[str, Any]]:
-    low, middle, high = np.percentile(result.values, (0, 50, 100)).tolist()
-    return task, {"least": low, "median": middle, "greatest": high, "unit": result.unit}
+    known = result.values[np.isfinite(result.values)]
+    points = np.percentile(known, (0, 50, 100)).tolist() if known.size else [None] * 3
+    names = ("least", "median", "greatest")
+    return task, {**dict(zip(names, points, strict=True)), "unit": result.unit}
 
 
 def _rows(task: str, boxes: Boxes) -> tuple[str, list[dict[str, Any]]]:
@@ -73,7 +82,7 @@ def _rows(task: str, boxes: Boxes) -> tuple[str, list[dict[str, Any]]]:
     ]
 
 
-_WRITE: dict[Kind, Callable[[Path, Any], None]] = {
+_WRITE: dict[Kind, Callable[[Path, Any], int | None]] = {
     Kind.MASK: _write_mask,
     Kind.CLASSES: lambda path, result: write_image(_file(path, ".png"), result.label.ids),
     Kind.VALUES: _write_values,

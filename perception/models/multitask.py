@@ -22,15 +22,23 @@ class MultiTask(nn.Module):
     Args:
         encoder: its `mean` and `std` normalise the image.
         heads: at most one per task.
+        left_out: tasks whose heads it does without, though a checkpoint may have their weights.
     """
 
-    def __init__(self, encoder: Encoder, heads: Iterable[Head]) -> None:
+    def __init__(
+        self, encoder: Encoder, heads: Iterable[Head], *, left_out: Iterable[str] = ()
+    ) -> None:
         super().__init__()
+        self.left_out = tuple(f"heads.{task}" for task in left_out)  # where those weights would be
         self.encoder = encoder
         self.heads = nn.ModuleDict()
         for head in heads:
             if head.task in self.heads:
                 raise ValueError(f"two heads for the task {head.task!r}")
+            if hasattr(self.heads, head.task):  # "values", "type", ...: methods of torch's mapping
+                raise PerceptionError(
+                    f"task {head.task}", "a name that torch keeps for itself", "any other"
+                )
             self.heads[head.task] = head
         check_declared({task: self.head(task) for task in self.heads})
 

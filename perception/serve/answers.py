@@ -77,8 +77,12 @@ def _classes(result: ClassesResult, _: float) -> dict[str, Any]:
 
 def _values(result: ValuesResult, _: float) -> dict[str, Any]:
     """Shades from the least to the greatest value."""
-    low, high = float(result.values.min()), float(result.values.max())
-    shades = 255 * (result.values - low) / max(high - low, 1e-9)
+    known = np.isfinite(result.values)
+    if not known.any():
+        png = _text(np.zeros(known.shape, np.uint8))
+        return {"png": png, "least": None, "greatest": None, "unit": result.unit}
+    low, high = float(result.values[known].min()), float(result.values[known].max())
+    shades = 255 * (np.where(known, result.values, low) - low) / max(high - low, 1e-9)
     png = _text(np.rint(shades).astype(np.uint8))
     return {"png": png, "least": low, "greatest": high, "unit": result.unit}
 

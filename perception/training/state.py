@@ -99,9 +99,11 @@ def restore(run: Run) -> None:
         return
     state = checkpoint.load(path)
     try:
-        checkpoint.load_weights(run.inner.model, state["weights"], path)
+        unused = run.inner.model.left_out
+        checkpoint.load_weights(run.inner.model, state["weights"], path, unused=unused)
         if run.ema:
-            checkpoint.load_weights(run.ema.model, state["ema"] or state["weights"], path)
+            average = state["ema"] or state["weights"]
+            checkpoint.load_weights(run.ema.model, average, path, unused=unused)
         run.inner.balance.load_state_dict(state["balance"])
         _restore_optimizer(run, state, path)
         if isinstance(run.schedule, Plateau):

@@ -4,14 +4,16 @@ import os
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from perception.errors import PerceptionError
 from perception.files import read_json
 from perception.inference.film import plain_rate
-from perception.inference.model import Model
+from perception.inference.model import Model, Timing
 from perception.inference.predict import predict_source
 from perception.inference.sources import open_source
+from perception.structures import Prediction, ValuesResult
 from tests.inference.test_model import SCHEME, Echo, square
 
 
@@ -138,3 +140,21 @@ def test_a_video_that_is_cut_off_is_said(predict, tmp_path):
 
     assert 0 < done.images < 20
     assert "of 20 frames: is it cut off?" in done.failed[-1]
+
+
+def test_numbers_that_a_png_cannot_hold_are_told_once(tmp_path):
+    class Far:
+        timing = Timing(0.0, 0.0, 0.0)
+
+        def predict(self, pixels, *, key, tasks):
+            values = np.full(pixels.shape[:2], 300, np.float32)
+            return Prediction(key, values.shape, depth=ValuesResult(values, "m"))
+
+    for number in range(2):
+        picture(tmp_path / f"in/{number}.png")
+    out = tmp_path / "out"
+
+    done = predict_source(Far(), open_source(tmp_path / "in", out=out), out, draw=lambda i, _: i)
+
+    (note,) = done.notes
+    assert note.startswith(f"{out / 'depth'}: 4,096 numbers do not fit into the PNGs")

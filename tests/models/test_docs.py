@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
+from perception.data.batch import Batch
 from perception.models.encoders import Encoder, MobileNetV2
 from perception.models.heads import Head
 from perception.models.multitask import MultiTask
@@ -39,10 +39,11 @@ def test_the_head_of_the_page_learns_a_depth():
     encoder = MobileNetV2(width=0.35, output_stride=16)
     head: Head = example("add_a_head.md", "Depth")(encoder.channels, encoder.strides, width=8)
     network = MultiTask(encoder, [head])
-    batch = SimpleNamespace(depth=torch.full((2, 64, 96), 20.0))
-    batch.depth[:, :8] = 0.0
+    depth = torch.full((2, 64, 96), 20.0)
+    depth[:, :8] = torch.nan
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     image = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    batch = Batch(("a", "b"), image, {"depth": depth})
 
     losses = []
     for _ in range(30):

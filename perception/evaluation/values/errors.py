@@ -32,7 +32,9 @@ class ValueErrors:
         seen = np.isfinite(label)
         p, y = predicted[seen].astype(np.float64), label[seen].astype(np.float64)
         if not np.isfinite(p).all():
-            raise ValueError("a prediction at a known pixel is not finite")
+            raise ValueError(
+                f"no finite number at {(~np.isfinite(p)).sum():,} of {p.size:,} pixels"
+            )
         apart = np.abs(p - y)
         above = y > 0
         close = above & (p > 0) & (p < RATIO * y) & (y < RATIO * p)
