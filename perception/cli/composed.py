@@ -111,4 +111,9 @@ def _run_sweep(
         except PerceptionError as error:
             print(f"perception: {error}", file=sys.stderr)
             codes.append(1)
+    if any((Path(config.run_dir) / "config.yaml").is_file() for config in configs):
+        from perception.runs.sweep import read_job, tell_sweep
+
+        told = zip(jobs, configs, codes, strict=True)
+        tell_sweep(base, [read_job(Path(c.run_dir), job, code) for job, c, code in told])
     return max(codes, default=1)

@@ -47,11 +47,13 @@ LARGEST_SEED = 10**10  # above it, the seed of a step does not fit into 64 bits
 POSITIVE = (
     "optimizer.lr",
     "optimizer.encoder_lr_factor",
+    "optimizer.offset_lr_factor",
     "trainer.clip_norm",
     "trainer.ema",
     "trainer.minutes",
 )
 OPTIONAL = (
+    "offset_lr_factor",
     "minutes",
     "evaluate_every",
     "evaluate_frames",

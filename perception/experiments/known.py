@@ -31,7 +31,7 @@ ELSEWHERE = {
 }
 INITIALIZE = ("from", "mode", "only", "except")
 # Arguments that a group's consumer takes out before the `_target_` gets the rest.
-TAKEN = {"optimizer": ("encoder_lr_factor",)}
+TAKEN = {"optimizer": ("encoder_lr_factor", "offset_lr_factor")}
 
 
 def check_known(config: Mapping[str, Any], *, but: Sequence[str] = ()) -> None:

@@ -13,6 +13,7 @@ from perception.errors import PerceptionError
 from perception.experiments import checkpoint
 from perception.experiments.build import Draw
 from perception.experiments.evaluate import Evaluation
+from perception.training.profile import profiled
 from perception.training.progress import Progress
 from perception.training.start import resume_config, start
 from perception.training.state import Run, export_weights, restore, save, weights_of
@@ -53,11 +54,15 @@ def train(config: DictConfig, *, draw: Draw | None = None) -> Path | None:
 def _train(run: Run, draw: Draw | None, stop: Callable[[], bool]) -> None:
     """All steps that are left; on any error what was trained is saved before it is passed on."""
     shown, images = run.fabric.is_global_zero, run.experiment.images_per_step
-    with Progress(run.step, int(run.config.steps), shown, images) as progress:
+    with (
+        Progress(run.step, int(run.config.steps), shown, images) as progress,
+        profiled(run) as profile_step,
+    ):
         streams = grouped_streams(run)
         try:
             while run.step < int(run.config.steps) and not _exhausted(run):
                 _next(run, streams, progress, draw, stop)
+                profile_step()
         except Exception as error:  # Interrupted is none
             _leave(run, error, stop())
         finally:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from perception.ops import DeformConv2d
+
 NORMS = (
     nn.modules.batchnorm._BatchNorm,
     nn.GroupNorm,
@@ -26,30 +28,46 @@ NORMS = (
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, weight_decay: float, encoder_lr_factor: float = 1.0
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    encoder_lr_factor: float = 1.0,
+    offset_lr_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Every trainable parameter in exactly one of at most four groups.
+    """Every trainable parameter in exactly one group.
 
-    Parameters below a module named `encoder` get `lr * encoder_lr_factor`. Norm parameters, biases
+    Parameters below a module named `encoder` get `lr * encoder_lr_factor`; those of a convolution
+    with `offset` in its name (the one that says where a deformable convolution looks) their rate
+    times `offset_lr_factor` (Dai et al., Deformable ConvNets, 2017). Norm parameters, biases
     and depthwise kernels get no weight decay (Howard et al., MobileNets, 2017, section 3.2), nor do
     parameters outside any layer (the scalars of a loss balance).
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
     for module_name, module in model.named_modules():
         in_encoder = "encoder" in module_name.split(".")
+        # without a factor no group of their own: older runs go on with the groups they had
+        offsets = offset_lr_factor != 1.0 and _says_offsets(module_name, module)
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                key = (in_encoder, _decays(module, name))
+                key = (in_encoder, _decays(module, name), offsets)
                 groups.setdefault(key, []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": lr * (encoder_lr_factor if in_encoder else 1.0),
+            "lr": lr
+            * (encoder_lr_factor if in_encoder else 1.0)
+            * (offset_lr_factor if offsets else 1.0),
             "weight_decay": weight_decay if decays else 0.0,
-            "name": f"{'encoder' if in_encoder else 'heads'}{'' if decays else ', no decay'}",
+            "name": f"{'encoder' if in_encoder else 'heads'}{', offsets' if offsets else ''}"
+            f"{'' if decays else ', no decay'}",
         }
-        for (in_encoder, decays), parameters in sorted(groups.items(), reverse=True)
+        for (in_encoder, decays, offsets), parameters in sorted(groups.items(), reverse=True)
     ]
+
+
+def _says_offsets(name: str, module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and "offset" in name.rpartition(".")[2].lower()
 
 
 def _decays(module: nn.Module, name: str) -> bool:
@@ -57,9 +75,11 @@ def _decays(module: nn.Module, name: str) -> bool:
     if name != "weight" or isinstance(module, NORMS):
         return False
     depthwise = (
-        isinstance(module, nn.Conv2d) and module.groups > 1 and module.groups == module.in_channels
+        isinstance(module, (nn.Conv2d, DeformConv2d))
+        and module.groups > 1
+        and module.groups == module.in_channels
     )
-    return isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) and not depthwise
+    return isinstance(module, (nn.modules.conv._ConvNd, nn.Linear, DeformConv2d)) and not depthwise
 
 
 # ---------------------------------------------------------------------------- schedules

@@ -208,6 +208,7 @@ def _optimizer(joint: nn.Module, config: DictConfig) -> torch.optim.Optimizer:
         lr=float(settings["lr"]),
         weight_decay=float(settings["weight_decay"]),
         encoder_lr_factor=float(settings.pop("encoder_lr_factor", 1.0)),
+        offset_lr_factor=float(settings.pop("offset_lr_factor", 1.0)),
     )
     names = [group.pop("name") for group in groups]
     optimizer = create(settings, "optimizer", params=groups, _convert_="all")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from perception.ops import DeformConv2d
 from perception.training.optim import (
     Constant,
     Cosine,
@@ -90,3 +91,20 @@ def test_the_factor_is_of_the_first_learning_rate_not_of_the_last():
     set_learning_rate(optimizer, 0.5)
 
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
+
+
+def test_deformable_convolutions_decay_and_the_rate_of_their_offsets_is_a_setting():
+    net = nn.Module()
+    net.offset = nn.Conv2d(4, 18, 3)
+    net.convolve = DeformConv2d(4, 8, 3)
+
+    plain = parameter_groups(net, lr=0.1, weight_decay=0.01)
+    groups = parameter_groups(net, lr=0.1, weight_decay=0.01, offset_lr_factor=0.25)
+
+    decayed = {id(p) for g in groups if g["weight_decay"] > 0 for p in g["params"]}
+    assert decayed == {id(net.offset.weight), id(net.convolve.weight)}
+    rates = {id(p): g["lr"] for g in groups for p in g["params"]}
+    assert [rates[id(p)] for p in net.offset.parameters()] == [0.025, 0.025]
+    assert [rates[id(p)] for p in net.convolve.parameters()] == [0.1, 0.1]
+    assert len(groups) == 4
+    assert len(plain) == 2  # older runs go on with their groups
