@@ -42,6 +42,7 @@ WHOLE = {  # the least value of settings that are whole numbers
     "trainer.evaluate_every": 0,
     "trainer.evaluate_frames": 1,
     "trainer.threads": 0,
+    "trainer.frames": 1,
 }
 LARGEST_SEED = 10**10  # above it, the seed of a step does not fit into 64 bits
 POSITIVE = (
@@ -53,6 +54,7 @@ POSITIVE = (
     "trainer.minutes",
 )
 OPTIONAL = (
+    "frames",
     "offset_lr_factor",
     "minutes",
     "evaluate_every",

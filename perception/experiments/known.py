@@ -182,7 +182,7 @@ def _signature(target: str) -> tuple[str, ...] | None:
 def _top() -> frozenset[str]:
     content = read_yaml(packaged(OWN, "config.yaml"))
     own = set(content) - {"defaults", "hydra"}
-    return frozenset(own | {group.split("/")[0] for group in groups()} - {"experiment"})
+    return frozenset(own | {group.split("/")[0] for group in groups()} - {"experiment", "preset"})
 
 
 @cache

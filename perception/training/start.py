@@ -28,6 +28,7 @@ from perception.training.logs import SilentLogger
 from perception.training.optim import parameter_groups
 from perception.training.pace import fit_steps
 from perception.training.precision import Precision, choose_precision, device_of
+from perception.training.settle import settle
 from perception.training.state import Run, restore, save
 from perception.training.step import JointLoss
 
@@ -58,6 +59,9 @@ def start(config: DictConfig) -> Run:
     try:
         if claim:
             _tell_precision(precision)
+        lines = [] if config.resume else settle(config)
+        if lines and claim:
+            print("\n".join(lines))
         run = _assemble(config, fabric, claim)
         if config.resume:
             restore(run)
