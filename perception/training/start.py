@@ -66,9 +66,9 @@ def start(config: DictConfig) -> Run:
         if config.resume:
             restore(run)
             _check_finished(run)
+        fit_steps(run)
         contents = _told_contents(run)
         _check_monitor(run)
-        fit_steps(run)
         if fabric.is_global_zero:
             _open_folder(run)
             if contents:
