@@ -59,8 +59,9 @@ def read_yaml(path: Path) -> Any:
     text = read_text(path)
     try:
         value = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        # PyYAML lets the errors of int(), float(), date() and of its own tables through
+        problem = " ".join(str(error).split())[:300]
         raise PerceptionError(path, problem, "valid YAML", "Correct that line.") from error
     except RecursionError as error:
         raise PerceptionError(path, "tables within tables without end", "valid YAML") from error

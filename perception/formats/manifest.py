@@ -102,15 +102,16 @@ class Manifest:
     @property
     def reader_module(self) -> ModuleType:
         """The module that reads this data set's frames."""
+        where = f"{self.path}: reader"
         try:
-            return importlib.import_module(self.reader)
-        except ModuleNotFoundError as error:
+            module = importlib.import_module(self.reader)
+        except (ImportError, TypeError, ValueError) as error:
             raise PerceptionError(
-                f"{self.path}: reader",
-                self.reader,
-                "an importable module",
-                f"Python says: {error}.",
+                where, self.reader, "an importable module", f"Python says: {error}."
             ) from error
+        if not callable(getattr(module, "read", None)):
+            raise PerceptionError(where, self.reader, "a module with `read(files, manifest)`")
+        return module
 
     def split(self, name: str) -> Split:
         """A split of this data set, or any list file (`….txt`, one key per line) as one."""
@@ -173,34 +174,32 @@ def load_manifest(name: str | Path) -> Manifest:
     if not isinstance(content, Mapping):
         raise _bad(path, type(content).__name__, "a table with name, layout, key, splits")
     for needed in ("name", "layout", "key", "splits"):
-        if needed not in content:
+        if content.get(needed) is None:
             raise _bad(f"{path}: {needed}", "nothing", "a value")
-    if unknown := set(content) - _KEYS:
+    if unknown := set(map(str, content)) - _KEYS:
         raise _bad(f"{path}: {sorted(unknown)[0]}", "an unknown key", f"one of {sorted(_KEYS)}")
-    layout = {str(k): str(v) for k, v in content["layout"].items()}
-    if "image" not in layout:
-        raise _bad(f"{path}: layout.image", "nothing", "a path template")
-    splits = {str(k): _split(path, str(k), v) for k, v in content["splits"].items()}
-    boxes = tuple(_box_class(path, str(k), v) for k, v in (content.get("boxes") or {}).items())
+    layout = _layout(path, content)
+    splits = {k: _split(path, k, v) for k, v in _table(path, content, "splits").items()}
+    boxes = tuple(_box_class(path, k, v) for k, v in _table(path, content, "boxes").items())
+    if not splits:
+        raise _bad(f"{path}: splits", "nothing", "at least one, e.g. all: {}")
     return Manifest(
         path=path,
-        name=str(content["name"]),
-        title=str(content.get("title", content["name"])),
+        name=_text(path, content, "name"),
+        title=_text(path, content, "title", content["name"]),
         layout=layout,
-        key=str(content["key"]),
+        key=_key(path, content, layout),
         splits=splits,
-        names={str(k): _names(path, str(v)) for k, v in (content.get("names") or {}).items()},
-        reader=str(content.get("reader", "perception.formats.read")),
-        optional=frozenset(texts(content.get("optional"), f"{path}: optional")),
+        names={k: _names(path, str(v)) for k, v in _table(path, content, "names").items()},
+        reader=_text(path, content, "reader", "perception.formats.read"),
+        optional=_parts(path, content, layout),
         road=texts(content.get("road"), f"{path}: road"),
         boxes=boxes,
-        pseudo={str(k): str(v) for k, v in (content.get("pseudo") or {}).items()},
-        targets={
-            str(k): _target(path, str(k), v) for k, v in (content.get("targets") or {}).items()
-        },
-        licence=str(content.get("licence", "")),
-        source=str(content.get("source", "")),
-        extra=dict(content.get("extra") or {}),
+        pseudo={k: str(v) for k, v in _table(path, content, "pseudo").items()},
+        targets={k: _target(path, k, v) for k, v in _table(path, content, "targets").items()},
+        licence=_text(path, content, "licence", ""),
+        source=_text(path, content, "source", ""),
+        extra=_table(path, content, "extra"),
     )
 
 
@@ -235,17 +234,94 @@ def _find(name: str) -> Path:
     )
 
 
+def _table(path: Path, content: Mapping[Any, Any], key: str) -> dict[str, Any]:
+    value = content.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _bad(f"{path}: {key}", repr(value), "a table")
+    return {str(name): row for name, row in value.items()}
+
+
+def _text(path: Path, content: Mapping[Any, Any], key: str, default: Any = None) -> str:
+    value = content.get(key, default)
+    if isinstance(value, (Mapping, list)):
+        raise _bad(f"{path}: {key}", repr(value), "a text")
+    return str(value)
+
+
+def _layout(path: Path, content: Mapping[Any, Any]) -> dict[str, str]:
+    """Templates of paths below the root; labels have no other fields than the image."""
+    layout = _table(path, content, "layout")
+    if "image" not in layout:
+        raise _bad(f"{path}: layout.image", "nothing", "a path template")
+    for name, template in layout.items():
+        where = f"{path}: layout.{name}"
+        if not isinstance(template, str) or not template:
+            raise _bad(where, repr(template), "a path template, e.g. images/{frame}.png")
+        _check_template(where, template)
+        if template.startswith("/"):
+            raise _bad(where, template, "a path below the root of the data set")
+    _check_fields(path, "layout", layout, _known_fields(layout, content))
+    return layout
+
+
+def _key(path: Path, content: Mapping[Any, Any], layout: Mapping[str, str]) -> str:
+    key = _text(path, content, "key")
+    if not key:
+        raise _bad(f"{path}: key", "nothing", "a template, e.g. {frame}")
+    _check_template(f"{path}: key", key)
+    _check_fields(path, "", {"key": key}, _known_fields(layout, content))
+    return key
+
+
+def _check_template(where: str, template: str) -> None:
+    """Only {fields} with a name: no format specification, no brace without its partner."""
+    rest = _FIELD.sub("", template)
+    odd = [name for name in template_fields(template) if not name.isidentifier()]
+    if "{" in rest or "}" in rest or odd:
+        raise _bad(where, template, "fields like {frame}")
+
+
+def _known_fields(layout: Mapping[str, str], content: Mapping[Any, Any]) -> set[str]:
+    names = {"name"} if content.get("names") else set()
+    return {*template_fields(layout["image"]), "part"} | names
+
+
+def _check_fields(path: Path, place: str, templates: Mapping[str, str], known: set[str]) -> None:
+    for name, template in templates.items():
+        for given in template_fields(template):
+            if given not in known:
+                where = f"{path}: {place}{'.' * bool(place)}{name}"
+                fields = ", ".join(f"{{{f}}}" for f in sorted(known))
+                raise _bad(where, f"{{{given}}}", f"a field of the image's path: {fields}")
+
+
+def _parts(path: Path, content: Mapping[Any, Any], layout: Mapping[str, str]) -> frozenset[str]:
+    """Parts of the layout that frames may lack."""
+    parts = texts(content.get("optional"), f"{path}: optional")
+    for part in parts:
+        if part not in layout:
+            raise _bad(f"{path}: optional", part, f"parts of the layout: {', '.join(layout)}")
+    return frozenset(parts)
+
+
 def _split(path: Path, name: str, row: Any) -> Split:
     allowed = set(Split.__dataclass_fields__) - {"name"}
     if not isinstance(row, Mapping) or not set(row) <= allowed:
         raise _bad(f"{path}: splits.{name}", str(row), f"a table with any of {sorted(allowed)}")
+    where, frames = f"{path}: splits.{name}", row.get("frames")
+    if frames is not None and (not isinstance(frames, int) or isinstance(frames, bool)):
+        raise _bad(f"{where}.frames", repr(frames), "a whole number")
+    if not isinstance(row.get("labelled", True), bool):
+        raise _bad(f"{where}.labelled", repr(row["labelled"]), "true or false")
     return Split(
         name,
-        str(row.get("part", "")),
-        row.get("frames"),
+        _text(path, row, "part", ""),
+        frames,
         _list(path, str(row["list"])) if row.get("list") else None,
-        texts(row.get("include"), f"{path}: splits.{name}.include"),
-        texts(row.get("exclude"), f"{path}: splits.{name}.exclude"),
+        texts(row.get("include"), f"{where}.include"),
+        texts(row.get("exclude"), f"{where}.exclude"),
         row.get("labelled", True),
     )
 

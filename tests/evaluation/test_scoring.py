@@ -147,6 +147,27 @@ def test_a_file_that_is_no_score_is_refused(change, tmp_path):
         read_outcome(tmp_path / "x.json")
 
 
+@pytest.mark.parametrize("key", [None, 3, [], {}])
+def test_a_stored_image_without_a_name_is_refused(roads, tmp_path, key):
+    write_outcome(tmp_path / "a.json", score(NAME, roads / "gt", roads / "better"), {})
+    content = json.loads((tmp_path / "a.json").read_text())
+    content["images"][0]["key"] = key
+    (tmp_path / "a.json").write_text(json.dumps(content))
+
+    with pytest.raises(PerceptionError, match=r"a\.json: found no score"):
+        read_outcome(tmp_path / "a.json")
+
+
+def test_a_count_that_no_number_holds_is_refused(roads, tmp_path):
+    write_outcome(tmp_path / "a.json", score(NAME, roads / "gt", roads / "better"), {})
+    content = json.loads((tmp_path / "a.json").read_text())
+    content["images"][0]["record"]["histogram"] = 10**30
+    (tmp_path / "a.json").write_text(json.dumps(content))
+
+    with pytest.raises(PerceptionError, match=r"a\.json: found no score \(OverflowError"):
+        read_outcome(tmp_path / "a.json")
+
+
 def test_the_page_holds_curves_images_and_pictures(roads, tmp_path):
     words = ["score", NAME, "--gt", str(roads / "gt"), "--pred", str(roads / "worse")]
 

@@ -65,3 +65,33 @@ def test_a_truncated_png_is_refused_instead_of_filled_with_grey(tmp_path):
 
     with pytest.raises(PerceptionError, match=r"cut\.png: found a truncated image"):
         files.read_image(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2001-13-45",
+        "a: " + "9" * 5000,
+        "a: !!int x",
+        "a: !!float x",
+        "a: !!bool x",
+        "a: !!timestamp x",
+        "a: !!python/object:os.system x",
+        "? [1]\n: 2",
+    ],
+)
+def test_a_value_that_yaml_cannot_make_is_one_line(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+
+    with pytest.raises(PerceptionError, match=r"a\.yaml: found .*, expected valid YAML") as caught:
+        files.read_yaml(path)
+    assert len(str(caught.value)) < 600
+
+
+def test_a_number_of_thousands_of_digits_in_json_is_one_line(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("[" + "9" * 5000 + "]")
+
+    with pytest.raises(PerceptionError, match=r"a\.json: found .*, expected valid JSON"):
+        files.read_json(path)

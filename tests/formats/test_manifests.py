@@ -1,5 +1,7 @@
 """The packaged data sets, merges and their tables."""
 
+import json
+
 import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import labels as official
@@ -101,7 +103,7 @@ def test_a_wrong_dataset_yaml_is_named_by_its_key(tmp_path, text, message):
 
 def test_a_reader_that_cannot_be_imported_is_named(tmp_path):
     path = tmp_path / "dataset.yaml"
-    path.write_text("{name: x, layout: {image: a}, key: k, splits: {}, reader: my.format}")
+    path.write_text("{name: x, layout: {image: a}, key: k, splits: {all: {}}, reader: my.format}")
 
     with pytest.raises(PerceptionError, match=r"reader: found my\.format"):
         _ = load_manifest(path).reader_module
@@ -131,3 +133,61 @@ def test_boxes_of_voc_are_read_from_1_based_inclusive_corners(tmp_path):
 
 def test_a_data_set_can_share_the_label_table_of_another():
     assert load_manifest("kitti_semantic").scheme == load_scheme("cityscapes")
+
+
+WHOLE = {
+    "name": "x",
+    "layout": {"image": "i/{frame}.png", "boxes": "b/{frame}.txt"},
+    "key": "{frame}",
+    "splits": {"all": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"boxes": 3}, "boxes: found 3, expected a table"),
+        ({"boxes": ["car"]}, r"boxes: found \['car'\], expected a table"),
+        ({"optional": 5}, "optional: found 5, expected parts of the layout: image, boxes"),
+        ({"optional": ["box"]}, "optional: found box, expected parts of the layout"),
+        ({"layout": [1]}, r"layout: found \[1\], expected a table"),
+        ({"layout": {"image": 3}}, r"layout\.image: found 3, expected a path template"),
+        ({"layout": {"image": "{n"}}, r"layout\.image: found {n, expected fields like {frame}"),
+        ({"layout": {"image": "{}.png"}}, r"layout\.image: found {}\.png, expected fields"),
+        ({"layout": {"image": "{0}.png"}}, r"layout\.image: found \{0\}\.png, expected fields"),
+        ({"layout": {"image": "{frame!r}.png"}}, r"layout\.image: found .*, expected fields"),
+        ({"layout": {"image": "/a/{frame}.png"}}, "layout.image: .*expected a path below the root"),
+        (
+            {"layout": {"image": "i/{frame}.png", "boxes": "b/{other}.txt"}},
+            r"layout\.boxes: found {other}, expected a field of the image's path: {frame}, {part}",
+        ),
+        ({"key": "{other}"}, "key: found {other}, expected a field of the image's path"),
+        ({"key": "{"}, "key: found {, expected fields like {frame}"),
+        ({"key": ""}, "key: found nothing"),
+        ({"key": ["a"]}, r"key: found \['a'\], expected a text"),
+        ({"splits": 5}, "splits: found 5, expected a table"),
+        ({"splits": {}}, "splits: found nothing, expected at least one"),
+        ({"splits": {"all": {"frames": "x"}}}, r"splits\.all\.frames: found 'x'"),
+        ({"splits": {"all": {"labelled": 5}}}, r"splits\.all\.labelled: found 5"),
+        ({"targets": 3}, "targets: found 3, expected a table"),
+        ({"names": 5}, "names: found 5, expected a table"),
+        ({"pseudo": ["x"]}, "pseudo: found .*, expected a table"),
+        ({"extra": 5}, "extra: found 5, expected a table"),
+        ({"name": ["x"]}, "name: found .*, expected a text"),
+    ],
+)
+def test_a_value_of_another_kind_in_a_dataset_yaml_is_named(tmp_path, change, message):
+    path = tmp_path / "dataset.yaml"
+    path.write_text(json.dumps(WHOLE | change))
+
+    with pytest.raises(PerceptionError, match=message):
+        load_manifest(path)
+
+
+@pytest.mark.parametrize("reader", ["this", "json", "nowhere", ".x", ""])
+def test_a_reader_that_cannot_read_is_named(tmp_path, reader):
+    path = tmp_path / "dataset.yaml"
+    path.write_text(json.dumps(WHOLE | {"reader": reader}))
+
+    with pytest.raises(PerceptionError, match=r"dataset\.yaml: reader: found "):
+        _ = load_manifest(path).reader_module
