@@ -13,10 +13,13 @@ from perception.report.parts import Cell, Column, Matrix, Panel, Section, Table
 
 
 def class_table(
-    title: str, columns: Mapping[str, Mapping[str, float]], means: Mapping[str, float] | None = None
+    title: str,
+    columns: Mapping[str, Mapping[str, float]],
+    means: Mapping[str, float] | None = None,
+    pixels: Mapping[str, int] | None = None,
 ) -> Table:
-    """One row per class that has any number, and their means; `columns` are numbers by class name
-    and `means` by column.
+    """One row per class that has any number, and their means; `columns` are numbers by class name,
+    `means` by column, and `pixels` say how many are labelled as each class.
     """
     names = dict.fromkeys(name for values in columns.values() for name in values)
     rows: tuple[tuple[Cell, ...], ...] = tuple(
@@ -26,7 +29,11 @@ def class_table(
     )
     if means is not None:
         rows += (("mean", *(means[name] for name in columns)),)
-    return Table((Column("class", "text"), *(Column(name) for name in columns)), rows, title)
+    heads = (Column("class", "text"), *(Column(name) for name in columns))
+    if pixels is not None:
+        heads += (Column("labelled pixels", "count"),)
+        rows = tuple((*row, pixels.get(str(row[0]))) for row in rows)
+    return Table(heads, rows, title)
 
 
 def confusion_section(

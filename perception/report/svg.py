@@ -16,6 +16,8 @@ LEFT, RIGHT, TOP, BOTTOM = 54, 14, 10, 42
 COLORS = 8  # --c0 .. --c7 of the style sheet
 _MOST_POINTS = 600  # per line; more are thinned out
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 Range = tuple[float, float]
 
 
@@ -99,11 +101,13 @@ def _axes(chart: Lines, x_range: Range, y_range: Range) -> list[str]:
             f'<line class="grid" x1="{x}" x2="{x}" y1="{TOP}" y2="{bottom}"/>'
             f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>'
         )
-    for tick in ticks(*y_range):
+    y_ticks = ticks(*y_range)
+    unit, of_unit = _unit(y_ticks)
+    for tick in y_ticks:
         y = float(_to_y(np.array(tick), y_range))
         out.append(
             f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick / unit:g}</text>'
         )
     middle_x, middle_y = (LEFT + right) / 2, (TOP + bottom) / 2
     out.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
@@ -112,9 +116,18 @@ def _axes(chart: Lines, x_range: Range, y_range: Range) -> list[str]:
     )
     out.append(
         f'<text transform="translate(13 {middle_y}) rotate(-90)" text-anchor="middle">'
-        f"{escape(chart.y_label)}</text>"
+        f"{escape(chart.y_label + of_unit)}</text>"
     )
     return out
+
+
+def _unit(y_ticks: list[float]) -> tuple[float, str]:
+    """A power of ten that keeps tick labels short, and what to add to the label of the axis."""
+    largest = max(map(abs, y_ticks), default=0.0)
+    if not largest or 0.01 <= largest < 1e5:
+        return 1.0, ""
+    power = math.floor(math.log10(largest))
+    return 10.0**power, f" (× 10{str(power).translate(_RAISED)})"
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -153,7 +153,8 @@ def _boxes_parts(meter: Any) -> Sequence[Part]:
 
 def _classes_parts(meter: Any) -> Sequence[Part]:
     iou = dict(zip(meter.names, map(float, meter.confusion.compute().iou), strict=True))
-    table = class_table("Intersection over union", {"IoU": iou})
+    pixels = dict(zip(meter.names, meter.confusion.table.sum(1).tolist(), strict=True))
+    table = class_table("Intersection over union", {"IoU": iou}, pixels=pixels)
     kept = np.ones(len(meter.names), bool)
     return (table, *confusion_section(meter.confusion.table, meter.names, kept).parts)
 
@@ -186,7 +187,8 @@ def _frames(run: StoredRun, result: SetEvaluation) -> list[Section]:
     if not ranked:
         return []
     tasks = list(dict.fromkeys(name for f in ranked for name in f.scores))
-    shown = ranked[:SHOWN], ranked[max(SHOWN, len(ranked) - SHOWN) :][::-1]
+    half = min(SHOWN, -(-len(ranked) // 2))  # of two frames one is the best, one the worst
+    shown = ranked[:half], ranked[max(half, len(ranked) - SHOWN) :][::-1]
     index = {f.key: i for i, f in enumerate(result.frames)}
     val = next(s.val for s in run.experiment.sets if s.name == result.dataset)
     assert val is not None

@@ -335,7 +335,7 @@ def _told_contents(run: Run) -> dict[str, Any]:
             contents = training_contents(run.experiment.sets)
             print(*contents.lines(), sep="\n")
             for line in contents.warnings():
-                print(f"perception: {line}", file=sys.stderr)
+                print(f"warning: {line}")
             answer = contents.values()
         except PerceptionError as error:
             answer = error

@@ -18,7 +18,7 @@ from perception.report.parts import (
     Text,
     show,
 )
-from perception.report.svg import ticks
+from perception.report.svg import lines_svg, ticks
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,16 @@ def test_a_row_of_the_matrix_without_counts_stays_empty(page):
 )
 def test_cells(value, kind, text):
     assert show(value, kind) == text
+
+
+def test_small_numbers_leave_room_for_the_label_of_their_axis():
+    rates = Series("rate", [0, 1, 2], [1e-4, 2.5e-4, 5e-5])
+
+    chart = lines_svg(Lines("Learning rate", "step", "rate", (rates,)))
+
+    assert ">rate (× 10⁻⁴)</text>" in chart
+    assert ">0.5</text>" in chart
+    assert "e-05" not in chart.split("</svg>")[0].split("data-series")[1].split(">", 1)[1]
 
 
 def test_ticks_are_round_and_few():

@@ -66,6 +66,8 @@ def test_the_data_of_a_training_stand_in_its_folder_and_on_its_page(run):
     assert train["contents"]["boxes"]["counts"]["car"] > 0
     assert "took no part in training" in page
     assert "pixels or objects" in page
+    assert page.count("<h3>Best: ") == page.count("<h3>Worst: ") == 1
+    assert "labelled pixels" in page
 
 
 def test_evaluate_gives_the_numbers_of_training_again(run):

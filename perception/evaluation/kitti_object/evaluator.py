@@ -220,9 +220,10 @@ def _notes(scene: Scene, rules: ObjectRules) -> Iterator[str]:
             if metric != "orientation" and not scene.detected(kind, metric, rules)
         ]
         if missing:
-            yield f"{metric} of {', '.join(missing)} is not scored: {_NEEDED[metric]}"
+            yield f"{', '.join(missing)}: {_SAID[metric]} not scored, {_NEEDED[metric]}"
 
 
+_SAID = {"image": "boxes in the image", "ground": "boxes on the ground", "box3d": "boxes in 3D"}
 _NEEDED = {
     "image": "no detection of the class begins inside the image",
     "ground": "no detection of the class has x, z, width and length",
