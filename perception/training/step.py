@@ -43,6 +43,8 @@ class Micro:
 class JointLoss(nn.Module):
     """A multi-task model and its balance: micro-batches in, task losses out."""
 
+    losses: dict[str, Tensor]  # of the last forward pass, without Fabric's hooks
+
     def __init__(self, model: MultiTask, balance: Balance) -> None:
         super().__init__()
         self.model = model
@@ -66,7 +68,10 @@ class JointLoss(nn.Module):
                 parts.setdefault(task, []).append(torch.stack(list(losses.values())).sum())
                 for name, value in losses.items():
                     terms.setdefault(f"{task}/{name}", []).append(value.detach())
-        return _means(parts), _means(terms)
+        # Fabric puts a hook on what is returned, which only its own backward may pass; a balance
+        # that asks for the gradient of one task starts from these.
+        self.losses = _means(parts)
+        return {task: loss.view_as(loss) for task, loss in self.losses.items()}, _means(terms)
 
 
 def check_finite(

@@ -80,3 +80,12 @@ def test_a_slow_choice_is_warned_of_once(words, monkeypatch, capsys):
     assert main(["train", *words("steps=1", "trainer.precision=bf16-mixed")]) == 0
 
     assert capsys.readouterr().err.count("trainer.precision=auto chooses what is fast here") == 1
+
+
+@pytest.mark.parametrize("balance", ["gradnorm", "pcgrad"])
+def test_balances_that_look_at_gradients_train_in_mixed_precision(words, balance):
+    quick = ("head.boxes=null", "data.sets.synthetic.tasks=[road,semantic]", "steps=1")
+
+    assert (
+        main(["train", *words(*quick, f"balance={balance}", "trainer.precision=bf16-mixed")]) == 0
+    )
