@@ -24,7 +24,7 @@ THREADED = ("cv2", "torch")  # libraries whose own threads a forked child would 
 
 def cores() -> int:
     """The cores that this process may use: the default number of workers."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 

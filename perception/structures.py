@@ -63,9 +63,8 @@ class Calibration:
         except KeyError:
             raise PerceptionError(
                 f"{self.path or 'calibration'}: {name}",
-                "no such key",
-                f"a matrix beside {', '.join(self.matrices) or 'nothing'}",
-                "Use the calibration file of this very frame.",
+                f"no such matrix (the file has {', '.join(self.matrices) or 'none'})",
+                do="Use this frame's own calibration file.",
             ) from None
 
 

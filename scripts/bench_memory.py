@@ -1,4 +1,4 @@
-"""Peak memory of `perception score` with few and with many images: it may grow by records alone.
+"""Peak memory of `perception score` with few and with many images: it may grow only by records.
 
     python scripts/bench_memory.py [--few 50] [--many 1000]
 

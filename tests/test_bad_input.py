@@ -202,7 +202,7 @@ def test_a_checkpoint_of_another_architecture_is_named(run, streets, tmp_path, c
 def test_another_choice_of_a_group_is_refused_for_a_stored_run(run, capsys):
     line = refused(capsys, ["train", f"resume={run}", "optimizer=sgd"], 2)
 
-    assert "optimizer=sgd: found another choice for a stored run" in line
+    assert "optimizer=sgd: a stored run's optimizer cannot be replaced. Set single keys" in line
 
 
 def test_resuming_what_is_no_run_is_named(tmp_path, capsys):
@@ -238,4 +238,4 @@ def test_a_calibration_without_a_matrix_is_named(tmp_path, capsys):
 
     line = refused(capsys, [*score, "--calib", tmp_path / "calib"])
 
-    assert f"{case.files['calib']}: R0_rect: found no such key" in line
+    assert f"{case.files['calib']}: R0_rect: no such matrix (the file has" in line

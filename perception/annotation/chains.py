@@ -2,7 +2,7 @@
 
 A raster is cut into chains of rows: each row one run of pixels, each run overlapping the one above.
 The polygon "left ends downwards, right ends upwards" covers exactly the pixels of its chain, so
-circles, lines, points and masks with holes fit a format that knows polygons alone.
+circles, lines, points and masks with holes fit a format that knows only polygons.
 """
 
 from __future__ import annotations

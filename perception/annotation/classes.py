@@ -198,6 +198,4 @@ def _meaning(path: Path, label: str, row: Any, default: LabelTable) -> Meaning:
 
 
 def _wrong(path: Path, key: str, found: object, expected: str) -> UsageError:
-    return UsageError(
-        f"{path}: {key}" if key else path, repr(found)[:200], expected, "Correct the label map."
-    )
+    return UsageError(f"{path}: {key}" if key else path, repr(found)[:200], expected)

@@ -29,7 +29,7 @@ class PseudoSettings:
     low: float = 0.1  # scores from here to `confident` are ignored regions
     on_mask: float = 0.35  # least share of a box on pixels of its class, where these are known
     covered: float = 0.5  # share of a thing in the mask that boxes must cover
-    smallest: int = 12  # pixels of a thing in the mask; smaller ones are left alone
+    smallest: int = 12  # pixels of a thing in the mask; smaller ones are left as they are
     shared: float = 0.3  # share of a box under an ignored class from which it is ignored itself
     same: float = 0.6  # overlap (IoU) from which both are one object: the higher score decides
 

@@ -76,7 +76,7 @@ def walk(root: Path, *, allow_outside: bool) -> Walk:
 def files_of(
     folder: Path, src: Path, settings: Settings, kind: str, stem_of: Callable[[str], str | None]
 ) -> Contents:
-    """The annotations that stand directly in `folder`, by name.
+    """The annotations directly in `folder`, by name.
 
     Args:
         kind: what they are called, for the message when there are none.

@@ -248,7 +248,7 @@ def _recorded(args: argparse.Namespace, target: Target) -> dict[str, Any]:
 
 def _check_paths(args: argparse.Namespace) -> None:
     if not args.src.exists():
-        raise _usage(args.src, "no such file or folder", "labels to convert", "Check the path.")
+        raise _usage(args.src, "no such file or folder", "labels to convert")
     if args.out.exists() and not args.out.is_dir():
         raise _usage(args.out, "a file", "a folder", "Choose another output.")
     if not args.overwrite and args.out.is_dir() and any(args.out.iterdir()):
@@ -271,7 +271,7 @@ def _make_map(args: argparse.Namespace) -> int:
             "It writes a label map and converts nothing.",
         )
     if not args.src.exists():
-        raise _usage(args.src, "no such file or folder", "labelme files", "Check the path.")
+        raise _usage(args.src, "no such file or folder", "labelme files")
     if args.make_map.exists() and not args.overwrite:
         raise _usage(args.make_map, "a file", "a new file", "Give --overwrite to replace it.")
     summary = write_map(args.src, args.make_map)
@@ -312,5 +312,5 @@ def printable(line: str, stream: TextIO) -> str:
     return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _usage(where: object, found: str, expected: str, do: str) -> UsageError:
+def _usage(where: object, found: str, expected: str, do: str = "") -> UsageError:
     return UsageError(where, found, expected, do)

@@ -103,7 +103,7 @@ def _ops() -> str:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the same words stand in the line
+        warnings.simplefilter("ignore")  # the line has the same words
         try:
             from perception.ops import _native
         except ImportError as error:

@@ -79,10 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 <= args.low <= args.confident <= 1:
         raise UsageError(
-            "--low, --confident",
-            f"{args.low}, {args.confident}",
-            "0 <= low <= confident <= 1",
-            "Correct them.",
+            "--low, --confident", f"{args.low}, {args.confident}", "0 <= low <= confident <= 1"
         )
     classes = _pairs("--class", args.classes)
     masks: dict[str, list[str]] = {}
@@ -126,6 +123,6 @@ def _pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:
     for word in words:
         left, separator, right = (part.strip() for part in word.partition("="))
         if not (left and separator and right):
-            raise UsageError(option, word, "two names with = between them", "Correct it.")
+            raise UsageError(option, word, "two names with = between them")
         found.append((left, right))
     return found

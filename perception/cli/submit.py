@@ -75,5 +75,8 @@ def _tell(path: Path, submission: Submission) -> int:
     if len(submission.problems) > 20:
         print(f"refused: {len(submission.problems) - 20} more")
     if not submission.problems:
-        print("The server's rules are kept: names, counts, sizes, 8-bit grey, root of the archive.")
+        print(
+            "The archive passes the server's checks: file names, number and size of the maps, "
+            "8-bit grey, no subfolders."
+        )
     return 1 if submission.problems else 0

@@ -19,7 +19,7 @@ signs, parked and driving vehicles, pedestrians and cyclists. Below OUT:
   cityscapes/{leftImg8bit,gtFine}/{train,val}        polygons, labelIds, instanceIds
   labelme/{train,val}                                the same polygons for labelme
 
-The pictures are hard links to one file. Frame i depends on the seed and i alone, whatever the
+The pictures are hard links to one file. Frame i depends only on the seed and i, whatever the
 number of workers. A second call with the same settings finds its frames and does nothing.
 
 example:

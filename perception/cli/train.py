@@ -54,7 +54,10 @@ def _train(config: DictConfig) -> int:
     try:
         folder = train(config, draw=draw_prediction)
     except Interrupted as stop:
-        print(f"interrupted; saved. Go on: perception train resume={stop}", file=sys.stderr)
+        print(
+            f"Interrupted; the state is saved. Resume with: perception train resume={stop}",
+            file=sys.stderr,
+        )
         return 130
     if folder is None:  # the first process writes the report
         return 0

@@ -180,10 +180,7 @@ def check_options(
     for name in options:
         if name not in known:
             raise PerceptionError(
-                f"{where}.{name}",
-                "an unknown option",
-                f"one of {', '.join(known)}",
-                "Correct the name.",
+                f"{where}.{name}", "an unknown option", f"one of {', '.join(known)}"
             )
 
 
@@ -205,10 +202,7 @@ def _view(values: Mapping[str, Any] | None) -> View:
         )
     if view.scale_of not in get_args(ScaleOf):
         raise PerceptionError(
-            "augment.view.scale_of",
-            str(view.scale_of),
-            f"one of {', '.join(get_args(ScaleOf))}",
-            "Correct the name.",
+            "augment.view.scale_of", str(view.scale_of), f"one of {', '.join(get_args(ScaleOf))}"
         )
     return replace(view, scale=(low, high))
 
@@ -247,10 +241,7 @@ def _transform(name: str, step: Any) -> A.BasicTransform | A.BaseCompose:
     kind = getattr(A, target.removeprefix("albumentations."), None)
     if not isinstance(kind, type) or not issubclass(kind, (A.BasicTransform, A.BaseCompose)):
         raise PerceptionError(
-            f"augment.steps.{name}._target_",
-            target or "nothing",
-            "albumentations.<a transform>",
-            "Correct the name.",
+            f"augment.steps.{name}._target_", target or "nothing", "albumentations.<a transform>"
         )
     if not issubclass(kind, A.ImageOnlyTransform):
         arguments = _safe_fill(kind) | arguments
@@ -260,10 +251,7 @@ def _transform(name: str, step: Any) -> A.BasicTransform | A.BaseCompose:
             return kind(**arguments)
     except (ValueError, TypeError, UserWarning) as error:
         raise PerceptionError(
-            f"augment.steps.{name}",
-            " ".join(str(error).split()),
-            f"arguments of {target}",
-            "Correct them.",
+            f"augment.steps.{name}", " ".join(str(error).split()), f"arguments of {target}"
         ) from error
 
 

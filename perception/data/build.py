@@ -124,7 +124,7 @@ class Declared:
 
 
 def declared(data: Mapping[str, Any]) -> Declared:
-    """The tasks of `data.sets`, from the manifests alone.
+    """The tasks of `data.sets`, from the manifests only.
 
     A trained model needs its class names where its training data is not.
 
@@ -176,10 +176,7 @@ def _set(name: str, options: Mapping[str, Any], augment: Augment) -> TaskSet:
     for key in options:
         if key not in OPTIONS:
             raise PerceptionError(
-                f"{where}.{key}",
-                "an unknown option",
-                f"one of {', '.join(OPTIONS)}",
-                "Correct the name.",
+                f"{where}.{key}", "an unknown option", f"one of {', '.join(OPTIONS)}"
             )
     full = {**OPTIONS, **options}
     for key in ("root", "tasks", "batch_size"):
@@ -209,7 +206,6 @@ def _open(where: str, name: str, options: Mapping[str, Any], part: str) -> Frame
             f"{where}.{part}.{sorted(unknown)[0]}",
             "an unknown option",
             f"one of {', '.join(PART_OPTIONS[part])}",
-            "Correct the name.",
         )
     options = {**options, **{key: table[key] for key in OF_VAL if key in table}}
     place = f"{where}.{part}"

@@ -205,7 +205,7 @@ def declare_dataset(
     merge: str | Mapping[str, str] | None = None,
     box_classes: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
 ) -> FrameDataset:
-    """A data set without frames: its classes and tasks, from its manifest alone."""
+    """A data set without frames: its classes and tasks, from its manifest only."""
     manifest = load_manifest(name)
     table = tasks if isinstance(tasks, Mapping) else {task: task for task in tasks}
     for option, value in (("merge", merge), ("boxes", box_classes)):
@@ -218,9 +218,7 @@ def declare_dataset(
     for task, label in table.items():
         known = {**manifest.tasks}
         if label not in known:
-            raise PerceptionError(
-                f"{manifest.name}: tasks", label, f"some of {', '.join(known)}", "Correct the name."
-            )
+            raise PerceptionError(f"{manifest.name}: tasks", label, f"some of {', '.join(known)}")
         kind = known[label].kind
         own = Task(task, kind, known[label].unit)
         if kind is Kind.CLASSES:

@@ -131,7 +131,7 @@ class Benchmark(ABC, Generic[J, R]):
         return ()
 
     image_note = (
-        "Each image scored alone: not the pooled scores above, whose thresholds and counts are "
+        "Each image scored by itself: not the pooled scores above, whose thresholds and counts are "
         "common to all images."
     )
 

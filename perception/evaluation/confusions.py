@@ -49,7 +49,7 @@ def confusion_section(
         shown = np.concatenate([shown, other[:, None]], axis=1)
         titles.append("other")
     matrix = Matrix(
-        "What each class is taken for",
+        "Predicted class (columns) for each true class (rows)",
         tuple(names[r] for r in rows),
         tuple(titles),
         shown,

@@ -52,7 +52,7 @@ def _numbers(outcome: Outcome, intervals: Mapping[str, tuple[float, float]]) -> 
         Figure(name, value, *intervals.get(name, (None, None)))
         for name, value in headline[:MOST_FIGURES]
     )
-    note = "Small: the middle 95 % of the scores of resampled sets of images." if intervals else ""
+    note = "In small type: 95 % bootstrap interval over images." if intervals else ""
     parts: list[Part] = [Text(one, warning=True) for one in outcome.result.notes]
     parts += [Figures(figures, note), *outcome.result.tables]
     return Section("Numbers", tuple(parts))
@@ -73,7 +73,7 @@ def _images(outcome: Outcome, worst: int) -> tuple[Section, ...]:
         Section(
             "Images",
             (Table(columns, rows, note=benchmark.image_note, tall=True),),
-            "Worst first; a click on a column's head sorts.",
+            "Worst first; click a column heading to sort.",
         )
     ]
     pictures = []

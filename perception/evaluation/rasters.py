@@ -88,7 +88,7 @@ def read_map(path: Path) -> NDArray[np.floating]:
     ):
         found = f"{stored.dtype} {stored.shape}" if isinstance(stored, np.ndarray) else "an archive"
         raise PerceptionError(
-            path, found, "(H, W) float32 or float64", "Store the road probability alone."
+            path, found, "(H, W) float32 or float64", "Store only the road probability."
         )
     return np.array(stored)
 

@@ -1,6 +1,6 @@
 """Configurations: composed by Hydra from `conf/`, or stored in a run and changed by overrides.
 
-Unknown keys and choices are answered with the nearest known one, wherever they stand.
+Unknown keys and choices are answered with the nearest known one, wherever they are.
 """
 
 from __future__ import annotations
@@ -102,9 +102,8 @@ def merge_overrides(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if key in groups() and not isinstance(override.value(), dict):
             raise UsageError(
                 override.input_line,
-                "another choice for a stored run",
-                f"{key.replace('/', '.')}.X=Y",
-                "Change single keys; a new choice is a new run.",
+                f"a stored run's {key} cannot be replaced",
+                do=f"Set single keys ({key.replace('/', '.')}.X=Y) or start a new run.",
             )
         apply_override(config, override)
     check_known(_plain(config), but=before)
@@ -161,7 +160,7 @@ def check_numbers(config: DictConfig) -> None:
         kinds = int if key in whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or value < whole.get(key, 0):
             kind = f"a whole number from {whole[key]}" if key in whole else "a number from 0"
-            raise PerceptionError(key, str(value), kind, "Correct the setting.")
+            raise PerceptionError(key, str(value), kind)
     if config.seed > LARGEST_SEED:
         raise PerceptionError("seed", str(config.seed), f"a whole number up to {LARGEST_SEED:,}")
 

@@ -1,6 +1,6 @@
 """The configuration groups and their choices: packaged ones, and those of the user's own folder.
 
-Own files stand in `--config-dir DIR`, or in a folder `conf/` of the working directory, as
+Own files are in `--config-dir DIR`, or in a folder `conf/` of the working directory, as
 `DIR/experiment/mine.yaml`, `DIR/data/mine.yaml`, ...
 """
 

@@ -66,7 +66,7 @@ def known_keys(config: Mapping[str, Any]) -> list[str]:
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """The known key that was probably meant, or those that stand beside it."""
+    """The known key that was probably meant, or those beside it."""
     parent, _, leaf = key.rpartition(".")
     if leaf in ELSEWHERE and ELSEWHERE[leaf] in known:
         return ELSEWHERE[leaf]

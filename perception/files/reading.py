@@ -36,7 +36,7 @@ def read_bytes(path: Path) -> bytes:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise PerceptionError(path, reason.lower(), "a readable file", "Check the path.") from error
+        raise PerceptionError(path, reason.lower(), "a readable file") from error
 
 
 def read_text(path: Path) -> str:
@@ -62,7 +62,7 @@ def read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         # PyYAML lets the errors of int(), float(), date() and of its own tables through
         problem = " ".join(str(error).split())[:300]
-        raise PerceptionError(path, problem, "valid YAML", "Correct that line.") from error
+        raise PerceptionError(path, problem, "valid YAML") from error
     except RecursionError as error:
         raise PerceptionError(path, "tables within tables without end", "valid YAML") from error
     if _expanded(value, {}) > max(_MAX_VALUES, len(text)):

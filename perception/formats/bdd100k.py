@@ -38,7 +38,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Place:
-    """Where one frame stands in its file."""
+    """Where one frame is in its file."""
 
     name: str  # of its image
     start: int  # byte offset of its JSON object; -1: the whole file is one frame

@@ -69,6 +69,5 @@ def _numbers(path: Path, number: int, entry: Any) -> list[float]:
             f"{path}, entry {number}",
             str(entry)[:120],
             "image_id, category, bbox [x1, y1, x2, y2], score",
-            "Correct that entry.",
         )
     return numbers

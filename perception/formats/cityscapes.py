@@ -1,4 +1,4 @@
-"""Cityscapes' instance images; ids and names stand in `datasets/cityscapes/dataset.yaml`.
+"""Cityscapes' instance images; ids and names are in `datasets/cityscapes/dataset.yaml`.
 
 Pixels are 16-bit: id * 1000 + n for the n-th object of a class with instances, else the id.
 Source: cityscapesscripts 2.3.0, README and json2instanceImg.py.

@@ -36,10 +36,7 @@ def read_calibration(path: Path) -> Calibration:
         name = name.strip()
         if not colon or ":" in rest:
             raise PerceptionError(
-                f"{path}, line {number}",
-                f"{line.count(':')} colons",
-                "NAME: v v v",
-                "Correct that line.",
+                f"{path}, line {number}", f"{line.count(':')} colons", "NAME: v v v"
             )
         if name in matrices:
             raise PerceptionError(

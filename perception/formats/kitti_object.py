@@ -332,4 +332,4 @@ def _is_integer(word: str) -> bool:
 
 
 def _refuse(path: Path, line: int, found: str, expected: str) -> NoReturn:
-    raise PerceptionError(f"{path}, line {line}", found, expected, "Correct that line.")
+    raise PerceptionError(f"{path}, line {line}", found, expected)

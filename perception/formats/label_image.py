@@ -48,7 +48,7 @@ def check_size(path: Path, shape: tuple[int, ...], size: tuple[int, ...]) -> Non
             f"the size of its image, {size[1]}x{size[0]}",
             "Is the image turned by its EXIF orientation? Labels are for the upright image."
             if lies
-            else "Scale neither of the two: find the label of this very image.",
+            else "Do not resize either file; use the label that belongs to this image.",
         )
 
 
@@ -60,7 +60,6 @@ def road_from_classes(label: SemanticLabel, names: tuple[str, ...]) -> RoadLabel
                 f"{label.scheme.name}: road",
                 f"no class {name}",
                 f"some of {', '.join(label.scheme.names)}",
-                "Correct the dataset.yaml.",
             )
     is_road = np.zeros(256, bool)
     is_road[[label.scheme.by_name[name].id for name in names]] = True

@@ -164,8 +164,8 @@ def _flag(path: Path, number: int, element: ElementTree.Element | None) -> bool:
 
 
 def _refuse(path: Path, number: int, found: str, expected: str) -> NoReturn:
-    raise PerceptionError(f"{path}, object {number}", found, expected, "Correct that object.")
+    raise PerceptionError(f"{path}, object {number}", found, expected)
 
 
 def _refuse_line(path: Path, number: int, found: str, expected: str) -> NoReturn:
-    raise PerceptionError(f"{path}, line {number}", found, expected, "Correct that line.")
+    raise PerceptionError(f"{path}, line {number}", found, expected)

@@ -153,7 +153,7 @@ def open_session(path: Path, threads: int, providers: Sequence[str] = ()) -> Any
             path, "no onnxruntime", "", "Install it: pip install 'road-perception[export]'."
         ) from None
     if not path.is_file():
-        raise PerceptionError(path, "no such file", "an .onnx file", "Check the path.")
+        raise PerceptionError(path, "no such file", "an .onnx file")
     there = onnxruntime.get_available_providers()
     if missing := [name for name in providers if name not in there]:
         raise PerceptionError("providers", missing[0], f"some of {', '.join(there)}")

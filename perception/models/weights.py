@@ -169,7 +169,7 @@ def _tensors(path: Path, state: object) -> dict[str, Tensor]:
             f"{path}: {wrong[0]}",
             "no tensor",
             "tensors by key",
-            "Save the module's state_dict() alone.",
+            "Save only the module's state_dict().",
         )
     if all(key.startswith("module.") for key in state):
         return {key.removeprefix("module."): value for key, value in state.items()}

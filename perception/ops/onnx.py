@@ -370,7 +370,7 @@ def _aspect(sides: Sequence[Any]) -> Any:
     width, height = _length(sides[0], sides[2]), _length(sides[1], sides[3])
     flat = op.Equal(height, _double(0))
     slope = op.Div(width, op.Where(flat, _double(1), height))
-    angle = op.Cast(op.Atan(op.Cast(slope, to=1)), to=11)  # ONNX Runtime has it in float32 alone
+    angle = op.Cast(op.Atan(op.Cast(slope, to=1)), to=11)  # ONNX Runtime has it in float32 only
     steep = op.Where(op.Greater(width, _double(0)), _double(math.pi / 2), _double(0))
     return op.Where(flat, steep, angle)
 

@@ -118,7 +118,7 @@ def soft_nms(
         scores: (N,).
         method: "gaussian", "linear" or "hard".
         iou_threshold: 0 to 1; not used by "gaussian".
-        sigma: above 0; used by "gaussian" alone.
+        sigma: above 0; used only by "gaussian".
         min_score: boxes whose score falls below it are dropped.
 
     Returns:

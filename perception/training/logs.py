@@ -40,7 +40,7 @@ class Logger(Protocol):
 class CsvLogger:
     """`train.csv` and `evaluation.csv` in the run's folder, one row per entry.
 
-    A resumed run drops the rows after its checkpoint and goes on, so that no step stands twice.
+    A resumed run drops the rows after its checkpoint and goes on, so that no step is there twice.
     """
 
     overlays = 0  # pictures go into the report

@@ -185,7 +185,7 @@ def test_unknown_benchmarks_and_options_are_wrong_use(capsys):
     for pattern in ("{name}.png", "{.png", "{}.png"):
         with pytest.raises(UsageError, match="pred-name"):
             create(NAME, {"pred_name": pattern})
-    with pytest.raises(UsageError, match="kitti_road/bev alone"):
+    with pytest.raises(UsageError, match="Only kitti_road/bev"):
         create(NAME, {"pred_space": "bev"})
     with pytest.raises(UsageError, match="option colour"):
         create(NAME, {"colour": 1})

@@ -52,7 +52,7 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(words, tmp_path):
     _, error = process.communicate(timeout=100)
 
     assert process.returncode == 130, error
-    assert error.splitlines()[-1].startswith("interrupted; saved.")
+    assert error.splitlines()[-1].startswith("Interrupted; the state is saved.")
     state = checkpoint.load(tmp_path / "run" / "last.pt")
     assert state["step"] >= 2
     assert all(torch.isfinite(v).all() for v in state["weights"].values())

@@ -197,7 +197,7 @@ def test_sigterm_to_the_whole_process_group_saves_and_ends_cleanly(words, tmp_pa
     _, error = process.communicate(timeout=60)
 
     assert process.returncode == 130, error
-    assert error.startswith("interrupted; saved.")
+    assert error.startswith("Interrupted; the state is saved.")
     assert "Traceback" not in error
     assert checkpoint.load(tmp_path / "run" / "last.pt")["step"] >= 2
 

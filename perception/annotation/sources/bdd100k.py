@@ -1,7 +1,7 @@
 """BDD100K labels (boxes, drivable areas, lanes) as shapes.
 
 The directly drivable area is the own lane, the alternative one other road. Lanes are line strips,
-drawn with the width that stands in their key `line_width`.
+drawn with the width in their key `line_width`.
 """
 
 from __future__ import annotations

@@ -79,7 +79,6 @@ class BddMasks(Benchmark[MaskJob, MaskEvaluator]):
                 "batch-size, num-classes, pad",
                 f"{self.batch_size}, {self.num_classes}, {tuple(self.pad)}",
                 "at least 1, at least 2, not negative",
-                "Correct the option.",
             )
 
     @property

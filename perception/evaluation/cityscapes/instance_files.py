@@ -125,7 +125,7 @@ class CityscapesInstance(Benchmark[InstanceJob, InstanceEvaluator]):
         return {"AP": scores.ap, "AP50": scores.ap50}
 
     def image_scores(self, record: InstanceEvaluator) -> Mapping[str, float]:
-        """AP of the frame alone, and how many instances it has."""
+        """AP of this frame only, and how many instances it has."""
         scores = record.compute()
         matches = record.records[0].values()
         return {
@@ -194,7 +194,6 @@ def read_masks(job: InstanceJob, scheme: LabelScheme, size: tuple[int, ...]) -> 
                 where,
                 f"{len(words)} fields: {line[:80]}",
                 "path label confidence, single blanks between",
-                "Correct that line.",
             )
         path = inside(job.folder, job.predicted.parent, words[0], where)
         label, score = (_number(where, word) for word in words[1:])
@@ -220,7 +219,7 @@ def _number(where: str, word: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise PerceptionError(where, word, "a finite number", "Correct that line.")
+        raise PerceptionError(where, word, "a finite number")
     return value
 
 

@@ -76,7 +76,7 @@ class PanopticEvaluator:
         """This evaluator plus one image; `predicted` and `target` (H, W) hold segment ids.
 
         Raises:
-            ValueError: sizes differ; a predicted segment is in one of image and list alone; a
+            ValueError: sizes differ; a predicted segment is in only one of image and list; a
                 category is unknown.
         """
         one = _match_image(self, predicted, predicted_segments, target, target_segments)
@@ -125,7 +125,7 @@ def _match_image(
     target: NDArray[np.int64],
     target_segments: Sequence[Segment],
 ) -> PanopticEvaluator:
-    """Evaluator of this image alone."""
+    """Evaluator of this image only."""
     if predicted.shape != target.shape:
         raise ValueError(f"predicted is {predicted.shape}, target is {target.shape}")
     true = _by_id("target", target_segments, zero.categories)

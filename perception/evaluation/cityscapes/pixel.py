@@ -180,7 +180,7 @@ def check_instances(
     if labels is not None and (classes != labels).any():
         at = np.flatnonzero(classes != labels)[0]
         raise ValueError(
-            f"instance id {ids[at]} stands on pixels labelled {labels[at]}: the two images do not "
+            f"instance id {ids[at]} is on pixels labelled {labels[at]}: the two images do not "
             "belong together"
         )
 

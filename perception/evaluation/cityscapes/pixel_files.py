@@ -140,7 +140,7 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
         with naming(
             job.instances or job.target,
             "instance ids of Cityscapes",
-            "Give the instanceIds of this very frame.",
+            "Give this frame's own instanceIds.",
         ):
             return PixelEvaluator.zero(self.scheme).update(predicted, target, instances)
 
@@ -178,7 +178,7 @@ class CityscapesPixel(Benchmark[PixelJob, PixelEvaluator]):
         if 2 * predicted[:7].sum() > predicted.sum():
             raise PerceptionError(
                 "predictions",
-                "ids 0..18 alone, most of them void classes",
+                "only ids 0..18, most of them void classes",
                 "label ids",
                 f"These look like train ids. {_HINT}",
             )

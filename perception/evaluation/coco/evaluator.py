@@ -102,7 +102,7 @@ class CocoEvaluator:
         """
         records = sorted(self.records, key=lambda record: record.key)
         if not records:
-            raise PerceptionError(COCO_BBOX.name, "no image", "at least one", "Check the paths.")
+            raise PerceptionError(COCO_BBOX.name, "no image", "at least one")
         for record, following in pairwise(records):
             if record.key == following.key:
                 raise PerceptionError(

@@ -240,5 +240,8 @@ def _ranges(counts: NDArray[np.int64]) -> list[slice]:
 def _require_finite(where: str, values: Float) -> None:
     if not np.isfinite(values).all():
         raise PerceptionError(
-            where, "NaN or infinite values", "finite numbers", "Look at where they come from."
+            where,
+            "NaN or infinite values",
+            "finite numbers",
+            "Check the detector that wrote these values.",
         )

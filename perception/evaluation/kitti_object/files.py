@@ -117,9 +117,7 @@ class KittiObject(Benchmark[ObjectJob, KittiObjectEvaluator]):
             chosen = [key for key in results if last is None or int(key) <= last]
         if not chosen:
             side = target if rules.frames == "labels" else predicted
-            raise PerceptionError(
-                side, "no frame", "text files of boxes, 000000.txt and so on", "Check the paths."
-            )
+            raise PerceptionError(side, "no frame", "text files of boxes, 000000.txt and so on")
         return [
             ObjectJob(
                 key,

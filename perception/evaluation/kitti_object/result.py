@@ -74,7 +74,7 @@ def _curve_values(curve: Curve) -> dict[str, Any]:
 
 
 def object_table(scores: ObjectScores) -> Table:
-    """One row per class and metric; objects stand beside."""
+    """One row per class and metric; with the number of objects."""
     levels = scores.rules.difficulties
     rows: list[tuple[Cell, ...]] = []
     for kind in scores.rules.classes:

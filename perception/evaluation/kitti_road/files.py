@@ -104,7 +104,7 @@ class KittiRoad(Benchmark[RoadJob, RoadRecord]):
                 f"pred-space {self.pred_space}",
                 f"protocol {self.name}",
                 "kitti_road/bev",
-                "Maps from above are scored by kitti_road/bev alone.",
+                "Only kitti_road/bev scores maps from above.",
             )
         try:
             self.pred_name.format(key="um_road_000000", image="um_000000")
@@ -113,7 +113,6 @@ class KittiRoad(Benchmark[RoadJob, RoadRecord]):
                 f"pred-name {self.pred_name}",
                 f"{type(error).__name__} {error}",
                 "a file name with {key} or {image} in it",
-                "Correct the pattern.",
             ) from error
 
     @property

@@ -125,7 +125,7 @@ def _check(archive: zipfile.ZipFile) -> Submission:
     for info in archive.infolist():
         name = info.filename
         if name in seen:
-            problems.append(f"{name}: stands twice in the archive")
+            problems.append(f"{name}: twice in the archive")
         elif "/" in name or "\\" in name:
             problems.append(f"{name}: not in the root of the archive")
         elif name not in wanted:
@@ -141,19 +141,19 @@ def _check(archive: zipfile.ZipFile) -> Submission:
     for category in SUBMISSION_FRAMES:
         missing = [n for n in expected_names(category) if f"{n}.png" not in seen]
         if category == "um_lane" and len(missing) == SUBMISSION_FRAMES[category]:
-            notes.append("no um_lane maps: the archive takes part in the road rankings alone")
+            notes.append("no um_lane maps: the archive takes part in the road rankings only")
         elif missing:
             problems.append(
                 f"{category}: {len(missing)} of {SUBMISSION_FRAMES[category]} maps are "
                 f"missing, first {missing[0]}.png"
             )
     if flat:
-        notes.append(f"{flat} maps hold one value alone")
+        notes.append(f"{flat} maps hold a single value")
     return Submission(maps, tuple(problems), tuple(notes))
 
 
 def _check_map(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[str, bool]:
-    """(what is wrong with a map, whether it holds one value alone)."""
+    """(what is wrong with a map, whether it holds a single value)."""
     import cv2
 
     if info.file_size > _MAX_BYTES:

@@ -147,7 +147,9 @@ def _notes(total: VocEvaluator, scores: VocScores) -> list[str]:
     empty = [name for name in total.classes if not scores.curves[name, first].objects]
     notes = []
     if empty:
-        notes.append(f"no object that is not difficult, left out of the mean: {', '.join(empty)}")
+        notes.append(
+            f"no countable objects (all marked difficult), not in the mean: {', '.join(empty)}"
+        )
     for kind, column in (("objects", "target_names"), ("detections", "names")):
         others = Counter(
             name

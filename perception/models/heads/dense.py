@@ -52,12 +52,7 @@ def dense_loss(
 def checked_terms(terms: Mapping[str, float], setting: str) -> dict[str, float]:
     """Loss factors by name, or a `PerceptionError` for an unknown loss or none at all."""
     if unknown := sorted(set(terms) - set(PIXEL_LOSSES)):
-        raise PerceptionError(
-            f"{setting}.losses",
-            unknown[0],
-            f"any of {', '.join(PIXEL_LOSSES)}",
-            "Correct the name.",
-        )
+        raise PerceptionError(f"{setting}.losses", unknown[0], f"any of {', '.join(PIXEL_LOSSES)}")
     if not terms:
         raise PerceptionError(
             f"{setting}.losses",
@@ -86,10 +81,7 @@ def class_weights(weights: Weights, classes: Sequence[str], setting: str) -> Ten
     if isinstance(weights, Mapping):
         if unknown := sorted(set(weights) - set(classes)):
             raise PerceptionError(
-                f"{setting}.class_weights",
-                str(unknown[0]),
-                f"any of {', '.join(classes)}",
-                "Correct the name.",
+                f"{setting}.class_weights", str(unknown[0]), f"any of {', '.join(classes)}"
             )
         return torch.tensor([float(weights.get(name, 1.0)) for name in classes])
     if len(weights) != len(classes):

@@ -188,9 +188,7 @@ class FastBox(BoxHead):
 def _checked_factors(losses: Mapping[str, float], setting: str) -> dict[str, float]:
     """Factors by term; 1 for those left out."""
     if unknown := sorted(set(losses) - set(TERMS)):
-        raise PerceptionError(
-            f"{setting}.losses", unknown[0], f"any of {', '.join(TERMS)}", "Correct the name."
-        )
+        raise PerceptionError(f"{setting}.losses", unknown[0], f"any of {', '.join(TERMS)}")
     return {term: float(losses.get(term, 1.0)) for term in TERMS}
 
 

@@ -30,7 +30,7 @@ class FCNDecoder(nn.Module):
         upsampling: `resize_conv`, `pixelshuffle` or `deconv`.
         initialisation: of the 1x1 convolutions: `he`, `truncated_he` or `xavier`.
         skip_scale: variance of each skip's first weights, relative to the one before it.
-        setting: where the settings stand, for messages.
+        setting: where the settings are, for messages.
     """
 
     def __init__(
