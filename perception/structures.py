@@ -351,6 +351,22 @@ class Prediction:
         result = _of(self.results, "semantic", ClassesResult)
         return None if result is None else result.score
 
+    def probabilities(self, task: str) -> NDArray[np.float32] | None:
+        """(H, W) probability of a mask, or of the chosen class; (N,) scores of boxes.
+
+        Raises:
+            KeyError: the task was not predicted.
+            TypeError: numbers (depth, ...) have no probability.
+        """
+        if task not in self.results:
+            raise KeyError(f"no task {task}; there are: {', '.join(self.results) or 'none'}")
+        result = self.results[task]
+        if isinstance(result, ValuesResult):
+            raise TypeError(f"{task} has values in {result.unit or 'no unit'}, no probabilities")
+        if isinstance(result, MaskResult):
+            return result.probability
+        return result.score.astype(np.float32) if isinstance(result, Boxes) else result.score
+
 
 # ---------------------------------------------------------------------------- helpers
 

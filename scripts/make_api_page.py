@@ -24,6 +24,8 @@ PARTS = (
             "perception.load",
             "perception.experiments.load.load",
             "perception.inference.model.Model.predict",
+            "perception.inference.model.Model.stream",
+            "perception.inference.predicted.Predicted",
             "perception.structures.Prediction",
         ),
         """

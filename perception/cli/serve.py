@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     model = load(args.model, device=args.device)
     app = create_app(
-        lambda images, tasks: [model.predict(image, tasks=tasks) for image in images],
+        lambda images, tasks: list(model.stream(images, tasks=tasks, batch=args.batch)),
         tasks=model.tasks,
         draw=lambda image, prediction, score: draw_prediction(image, prediction, score=score),
         limits=Limits(args.max_megabytes, args.max_megapixels, args.timeout),

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.inference.conventions import CONVENTIONS, decode, lay_in, tell_convention
-from perception.inference.model import Timing, pixels_of
+from perception.inference.inputs import pixels_of
+from perception.inference.model import Timing
 from perception.ops import batched_nms
 from perception.structures import Boxes, Image, Prediction
 

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from perception.errors import PerceptionError
 from perception.inference.answers import SUFFIXES, output_names
-from perception.inference.model import Model, Timing, pixels_of
+from perception.inference.inputs import Given
+from perception.inference.model import Model, Timing
+from perception.inference.predicted import Predicted
 from perception.inference.runtimes import Answers, Runtime, open_runtime
 from perception.labels import LabelClass, LabelScheme
 from perception.models.heads.boxes import BoxRules
 from perception.structures import (
     Boxes,
     ClassesResult,
-    Image,
     MaskResult,
-    Prediction,
     Result,
     SemanticLabel,
     ValuesResult,
@@ -68,28 +68,26 @@ class ExportedModel(Model):
         """What it predicts."""
         return tuple(self.task_facts)
 
-    def predict(
-        self,
-        image: NDArray[np.uint8] | Path | str | Image,
-        *,
-        key: str = "",
-        tasks: Sequence[str] | None = None,
-    ) -> Prediction:
-        """What the file says about one image, in its own pixels; see `Model.predict`."""
-        pixels, key = pixels_of(image, key)
+    def _predict(self, images: Sequence[Given], tasks: Sequence[str] | None) -> list[Predicted]:
+        """One run of the file per image: its batch may be fixed."""
         chosen = self._chosen(tasks)
+        done = [self._one(given, chosen) for given in images]
+        spent = np.mean([(t.pre, t.network, t.post) for _, t in done], axis=0).tolist()
+        self.timing = Timing(*spent)
+        return [prediction for prediction, _ in done]
+
+    def _one(self, given: Given, chosen: Sequence[str]) -> tuple[Predicted, Timing]:
         started = time.perf_counter()
-        laid = self._laid(pixels)
+        laid = self._laid(given.pixels)
         prepared = time.perf_counter()
         answers = self.runtime.run(laid[None])
         ran = time.perf_counter()
-        size = pixels.shape[0], pixels.shape[1]
+        size = given.image.size
         inside = laid.shape[0], laid.shape[1]
         results = {task: self._result(task, answers, size, inside) for task in chosen}
-        prediction = Prediction(key, size, results=results)
-        ended = time.perf_counter()
-        self.timing = Timing(*(1e3 * t for t in (prepared - started, ran - prepared, ended - ran)))
-        return prediction
+        prediction = Predicted(given.key, size, results=results, image=given.image)
+        spent = (prepared - started, ran - prepared, time.perf_counter() - ran)
+        return prediction, Timing(*(1e3 * seconds for seconds in spent))
 
     def _chosen(self, tasks: Sequence[str] | None) -> tuple[str, ...]:
         for task in tasks or ():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import cv2
 import numpy as np
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from perception.errors import PerceptionError
-from perception.files import read_image
+from perception.inference.inputs import Given, each, many, opened
+from perception.inference.predicted import Predicted
 from perception.labels import LabelScheme
 from perception.models.heads.dense import DenseOutput
 from perception.models.multitask import MultiTask
@@ -24,7 +25,6 @@ from perception.structures import (
     ClassesResult,
     Image,
     MaskResult,
-    Prediction,
     Result,
     SemanticLabel,
     ValuesResult,
@@ -48,11 +48,13 @@ class Model:
     """A multi-task network with what is needed to talk about its outputs.
 
     Args:
-        network: a `MultiTask` model.
+        network: a `MultiTask` model, which stays reachable as `model.network`: a plain `nn.Module`.
         scheme: label scheme of the task semantic, None without one.
         schemes: label schemes by task, for networks with several tasks of that kind.
         size: (height, width) every image is resized to; None: its own size, padded to whole cells.
     """
+
+    batch = 8  # images of a list or folder that share a forward pass
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class Model:
         network.eval()
         self.schemes = by_task(schemes, {"semantic": scheme} if scheme else {})
         self.size = size
-        self.timing = Timing(0.0, 0.0, 0.0)  # of the last prediction
+        self.timing = Timing(0.0, 0.0, 0.0)  # per image, of the last prediction
 
     @property
     def device(self) -> torch.device:
@@ -83,34 +85,93 @@ class Model:
         """What it predicts: the names of its heads."""
         return self.network.tasks
 
-    @torch.inference_mode()
+    @overload
     def predict(
         self,
-        image: NDArray[np.uint8] | Path | str | Image,
+        image: NDArray[Any] | Path | str | Image,
         *,
         key: str = "",
         tasks: Sequence[str] | None = None,
-    ) -> Prediction:
-        """What the model says about one image, in its own pixels.
+    ) -> Predicted: ...
+
+    @overload
+    def predict(self, image: Any, *, key: str = "", tasks: Sequence[str] | None = None) -> Any: ...
+
+    def predict(
+        self, image: Any, *, key: str = "", tasks: Sequence[str] | None = None
+    ) -> Predicted | list[Predicted]:
+        """What the model says about one image, or about each of several, in its own pixels.
 
         Args:
-            image: (H, W, 3) uint8 RGB, a path, or an `Image`.
+            image: a path, an (H, W, 3) uint8 RGB array, a PIL image, a (3, H, W) uint8 tensor or an
+                `Image`; or a list of these, an (N, 3, H, W) tensor or a folder: then a list comes
+                back. Neighbours of one size share a forward pass (at most `batch` at once).
             key: name of the result; the file's stem when it is left out.
             tasks: the heads to run; all by default.
+
+        Raises:
+            TypeError, ValueError: no image of these kinds.
+            PerceptionError: a file that cannot be read, a task that the model does not have.
         """
-        pixels, key = pixels_of(image, key)
+        several = many(image)
+        if several is None:
+            return self._predict([opened(image, key)], tasks)[0]
+        if key:
+            raise ValueError("expected no key for several images, whose names are their own")
+        return list(self._batches(iter(several), tasks, self.batch))
+
+    __call__ = predict
+
+    def stream(
+        self, images: Any, *, tasks: Sequence[str] | None = None, batch: int = 1
+    ) -> Iterator[Predicted]:
+        """Predictions one after the other, as images come: nothing is kept.
+
+        Args:
+            images: anything that yields images as `predict` takes them, a folder or a video file.
+            tasks: the heads to run; all by default.
+            batch: largest number of images that wait for each other and share a forward pass.
+        """
+        if batch < 1:
+            raise ValueError(f"expected batch of 1 or more, got {batch}")
+        return self._batches(each(images), tasks, batch)
+
+    def _batches(
+        self, images: Iterator[tuple[str, Any]], tasks: Sequence[str] | None, batch: int
+    ) -> Iterator[Predicted]:
+        """Neighbours of one size, at most `batch`, go through the network together."""
+        waiting: list[Given] = []
+        for key, image in images:
+            given = opened(image, key)
+            if waiting and waiting[0].pixels.shape != given.pixels.shape:
+                yield from self._predict(waiting, tasks)
+                waiting = []
+            waiting.append(given)
+            if len(waiting) == batch:
+                yield from self._predict(waiting, tasks)
+                waiting = []
+        if waiting:
+            yield from self._predict(waiting, tasks)
+
+    @torch.inference_mode()
+    def _predict(self, images: Sequence[Given], tasks: Sequence[str] | None) -> list[Predicted]:
+        """The predictions for images of one size, from one forward pass."""
         started = time.perf_counter()
-        tensor, inside = self._input(pixels)
+        inputs = [self._input(given.pixels) for given in images]
+        tensor, inside = torch.cat([tensor for tensor, _ in inputs]), inputs[0][1]
         prepared = time.perf_counter()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=False):
             outputs = self.network(tensor, tasks)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         ran = time.perf_counter()
-        prediction = self._decode(outputs, key, pixels.shape[:2], inside)
-        ended = time.perf_counter()
-        self.timing = Timing(*(1e3 * t for t in (prepared - started, ran - prepared, ended - ran)))
-        return prediction
+        predictions = [
+            self._decode(outputs, index, given.key, given.image, inside)
+            for index, given in enumerate(images)
+        ]
+        spent = (prepared - started, ran - prepared, time.perf_counter() - ran)
+        self.timing = Timing(*(1e3 * seconds / len(images) for seconds in spent))
+        return predictions
 
     def _input(self, pixels: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[int, int]]:
         """(1, 3, H, W) network input on the device, and the (height, width) inside its padding."""
@@ -126,15 +187,17 @@ class Model:
         return tensor.to(self.device).contiguous(memory_format=torch.channels_last), (height, width)
 
     def _decode(
-        self, outputs: dict[str, Any], key: str, size: tuple[int, int], inside: tuple[int, int]
-    ) -> Prediction:
-        """Head outputs → `Prediction` of (height, width) `size`."""
+        self, outputs: dict[str, Any], index: int, key: str, image: Image, inside: tuple[int, int]
+    ) -> Predicted:
+        """Head outputs → the prediction for image `index` of the batch, in original pixels."""
         results: dict[str, Result] = {}
         for task, output in outputs.items():
             head = self.network.head(task)
-            decoded = head.decode(_in_original_pixels(output, inside, size))
-            results[task] = _RESULTS[head.kind](self, task, decoded, size, inside)
-        return Prediction(key, size, results=results)
+            one = _in_original_pixels(output, index, inside, image.size)
+            dense = isinstance(one, DenseOutput) or not index
+            decoded = head.decode(one) if dense else head.decode(one, index)
+            results[task] = _RESULTS[head.kind](self, task, decoded, image.size, inside)
+        return Predicted(key, image.size, results=results, image=image)
 
 
 Sides = tuple[int, int]  # (height, width)
@@ -172,21 +235,8 @@ _RESULTS: dict[Kind, Callable[[Model, str, Any, Sides, Sides], Result]] = {
 }
 
 
-def pixels_of(
-    image: NDArray[np.uint8] | Path | str | Image, key: str
-) -> tuple[NDArray[np.uint8], str]:
-    """The (H, W, 3) uint8 RGB pixels of an image of any kind, and its key (a file's stem)."""
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"expected (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}")
-        return image, key
-    if isinstance(image, Image):
-        return image.read(), key
-    return read_image(Path(image)), key or Path(image).stem
-
-
-def _in_original_pixels(output: Any, inside: tuple[int, int], size: tuple[int, int]) -> Any:
-    """Scores of every pixel without the padding, resized to `size`; boxes know where it begins.
+def _in_original_pixels(output: Any, index: int, inside: Sides, size: Sides) -> Any:
+    """Scores of image `index` without the padding, in `size`; boxes know where it begins.
 
     Scores are resized, not decisions, so that a class is chosen once, in the pixels it is for.
     """
@@ -194,7 +244,7 @@ def _in_original_pixels(output: Any, inside: tuple[int, int], size: tuple[int, i
         if isinstance(getattr(output, "size", None), torch.Tensor):
             return output._replace(size=output.size.new_tensor(inside))
         return output
-    logits = output.logits[..., : inside[0], : inside[1]]
+    logits = output.logits[index : index + 1, :, : inside[0], : inside[1]]
     if inside != size:
         shrinks = size[0] < inside[0]
         logits = F.interpolate(

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception.inference.detectors import suppress
-from perception.inference.model import Timing, pixels_of
+from perception.inference.inputs import pixels_of
+from perception.inference.model import Timing
 from perception.structures import Boxes, Image, Prediction
 
 EDGE = 2.0  # pixels from the edge of a tile at which a box counts as cut

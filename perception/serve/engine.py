@@ -20,7 +20,9 @@ Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 class Predictor(Protocol):
     """What answers several images of one size at once."""
 
-    def __call__(self, images: Sequence[Pixels], tasks: tuple[str, ...] | None) -> list[Prediction]:
+    def __call__(
+        self, images: Sequence[Pixels], tasks: tuple[str, ...] | None
+    ) -> Sequence[Prediction]:
         """One prediction per image; None asks for all tasks."""
         ...
 

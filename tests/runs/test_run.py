@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +128,23 @@ def test_the_api_page_is_up_to_date_and_its_examples_run(run):
     assert made.PAGE.read_text() == made.page(), "run python scripts/make_api_page.py"
     for _, _, example in made.PARTS:
         exec(example, {"run": folder, "image": image})
+
+
+def test_the_examples_of_the_python_page_run(run, tmp_path, monkeypatch):
+    streets, folder = run
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in sorted((streets / "kitti_object" / "training" / "image_2").iterdir())[:2]:
+        shutil.copy(path, images)
+    monkeypatch.chdir(tmp_path)
+    scope = {"run": folder, "folder": images, "street": next(images.iterdir())}
+
+    page = (ROOT.parent / "docs" / "python.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, scope)
+
+    assert [len(scope[name]) for name in ("several", "whole")] == [2, 2]
+    assert (tmp_path / "out" / "json" / f"{scope['street'].stem}.json").is_file()
 
 
 def test_three_lines_of_python_predict(run):
