@@ -161,6 +161,9 @@ def check_numbers(config: DictConfig) -> None:
         if isinstance(value, bool) or not isinstance(value, kinds) or value < whole.get(key, 0):
             kind = f"a whole number from {whole[key]}" if key in whole else "a number from 0"
             raise PerceptionError(key, str(value), kind)
+    ema = config.trainer.get("ema")
+    if ema and not 0 < ema < 1:  # 0: none
+        raise PerceptionError("trainer.ema", str(ema), "a share between 0 and 1, e.g. 0.99")
     if config.seed > LARGEST_SEED:
         raise PerceptionError("seed", str(config.seed), f"a whole number up to {LARGEST_SEED:,}")
 

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import torch
 
+from perception.errors import PerceptionError
+
 AUTO = "auto"
+SETTINGS = (AUTO, "32-true", "bf16-mixed", "16-mixed", "64-true")
 _CPU_FLAGS = ("avx512_bf16", "amx_bf16")  # x86; ARM says bf16 in its Features
 _CUDA_BF16 = (8, 0)  # compute capability of the first GPUs with bfloat16 units
 
@@ -33,7 +36,20 @@ def choose_precision(wanted: str, device: str) -> Precision:
     """The precision that `trainer.precision` asks for on `device` (cpu, cuda, mps).
 
     `auto` is bf16-mixed where bfloat16 is computed natively and 32-true elsewhere.
+
+    Raises:
+        PerceptionError: weights of half precision, or no precision at all.
     """
+    wanted = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed", "64": "64-true"}.get(
+        wanted, wanted
+    )
+    if wanted not in SETTINGS:
+        raise PerceptionError(
+            "trainer.precision",
+            wanted,
+            f"one of {', '.join(SETTINGS)}",
+            "Weights stay float32: losses and boxes need it.",
+        )
     native, why = native_bf16(device)
     if wanted == AUTO:
         return Precision("bf16-mixed" if native else "32-true", why)

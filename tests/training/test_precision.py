@@ -42,8 +42,7 @@ def test_a_gpu_is_asked_for_its_capability(monkeypatch, capability, setting):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "slow"),
-    [("bf16-mixed", True), ("bf16-true", True), ("16-mixed", True), ("32-true", False)],
+    ("wanted", "slow"), [("bf16-mixed", True), ("16-mixed", True), ("32-true", False)]
 )
 def test_what_is_set_is_kept_and_known_to_be_slow(monkeypatch, wanted, slow):
     cpu(monkeypatch, "avx2")
@@ -89,3 +88,18 @@ def test_balances_that_look_at_gradients_train_in_mixed_precision(words, balance
     assert (
         main(["train", *words(*quick, f"balance={balance}", "trainer.precision=bf16-mixed")]) == 0
     )
+
+
+@pytest.mark.parametrize("wanted", ["bf16-true", "16-true", "transformer-engine", "float32"])
+def test_weights_of_half_precision_are_refused_in_one_line(words, capsys, wanted):
+    assert main(["train", *words(f"trainer.precision={wanted}")]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"trainer.precision: found {wanted}, expected one of auto, 32-true, bf16-mixed" in line
+
+
+@pytest.mark.parametrize("ema", [1, 1.0, 2])
+def test_an_average_that_averages_nothing_is_refused(words, capsys, ema):
+    assert main(["train", *words(f"trainer.ema={ema}")]) == 1
+
+    assert f"trainer.ema: found {ema}, expected a share between" in capsys.readouterr().err
