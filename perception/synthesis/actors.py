@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perception.synthesis.road import Road
-from perception.synthesis.scene import Actor
+from perception.synthesis.world import Actor
 
 _FOOTPRINT = {  # (along, across) metres kept free
     "car": (4.7, 2.0),

@@ -16,7 +16,7 @@ from perception.structures import Boxes, Float, RoadLabel, Shape
 from perception.synthesis.canvas import Element
 from perception.synthesis.movers import dimensions_of
 from perception.synthesis.render import Rendering
-from perception.synthesis.scene import Scene
+from perception.synthesis.world import Scene
 
 _KITTI = {
     "car": "Car",

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from perception.synthesis.canvas import Canvas, Element, outlines
 from perception.synthesis.road import KERB_M, Road
-from perception.synthesis.scene import Scene
 from perception.synthesis.shading import Shader
 from perception.synthesis.surface import ASPHALT, BEYOND, GRASS, KERB, WALK, Rows, paint_surface
+from perception.synthesis.world import Scene
 
 FAR_M = 260.0  # the ground ends here
 _SURE_M = 80.0  # the road's label is unsure beyond

@@ -12,9 +12,9 @@ from perception.synthesis import people, solids
 from perception.synthesis.camera import Camera
 from perception.synthesis.canvas import Canvas, fixed
 from perception.synthesis.people import Figure
-from perception.synthesis.scene import Actor
 from perception.synthesis.shading import Shader
 from perception.synthesis.solids import Part, Solid
+from perception.synthesis.world import Actor
 
 NEAR_M = 0.5  # nothing nearer is drawn
 _PLAIN_M = 55.0  # at KITTI's size: beyond, details are smaller than a pixel

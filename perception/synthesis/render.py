@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from perception.synthesis.canvas import Canvas, Element
 from perception.synthesis.ground import Ground, paint_ground
 from perception.synthesis.movers import paint_bicycle, paint_body, paint_vehicle
-from perception.synthesis.scene import Prop, Scene
 from perception.synthesis.scenery import Stage, paint_prop
 from perception.synthesis.shading import Shader
 from perception.synthesis.shadows import building_shadows, in_shadow, sunlight
 from perception.synthesis.sky import paint_sky, paint_skyline
 from perception.synthesis.textures import grain
+from perception.synthesis.world import Prop, Scene
 
 _BEHIND_M = 1000.0
 _ABOUT_M, _LOWEST = 1.6, 5.0  # actors, about so high, are not painted below so many pixels

@@ -13,9 +13,9 @@ from perception.synthesis import textures
 from perception.synthesis.camera import Camera
 from perception.synthesis.canvas import Canvas, Color, fixed
 from perception.synthesis.movers import clip_near
-from perception.synthesis.scene import Prop
 from perception.synthesis.shading import Shader
 from perception.synthesis.textures import Texture
+from perception.synthesis.world import Prop
 
 Place = tuple[float, float]  # x, z
 _NEAR_M = 0.8  # nothing nearer is drawn

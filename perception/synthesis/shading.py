@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from perception.structures import Float
-from perception.synthesis.scene import Light
+from perception.synthesis.world import Light
 
 Color = tuple[float, float, float]
 

@@ -10,8 +10,8 @@ from perception.structures import Float
 from perception.synthesis.camera import Camera
 from perception.synthesis.canvas import SHIFT, fixed
 from perception.synthesis.movers import clip_near, dimensions_of, placed
-from perception.synthesis.scene import Actor, Scene
 from perception.synthesis.shading import Shader
+from perception.synthesis.world import Actor, Scene
 
 Outline = NDArray[np.float32]  # (K, 2) x and z of a convex piece of ground, metres
 _NEAR_M, _FAR_M = 1.0, 90.0  # shadows are drawn between

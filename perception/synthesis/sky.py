@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from perception.synthesis.canvas import Canvas, fixed, wide
-from perception.synthesis.scene import Scene
 from perception.synthesis.shading import Shader
 from perception.synthesis.textures import noise, tile
+from perception.synthesis.world import Scene
 
 
 def paint_sky(canvas: Canvas, scene: Scene) -> None:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from perception.structures import Float
 from perception.synthesis.canvas import wide
 from perception.synthesis.road import Line, Road, SideRoad
-from perception.synthesis.scene import Scene
 from perception.synthesis.shading import Shader
 from perception.synthesis.textures import tile
+from perception.synthesis.world import Scene
 
 ASPHALT, KERB, GRASS, WALK, BEYOND = range(5)  # materials
 

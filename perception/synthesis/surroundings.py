@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perception.synthesis.road import KERB_M, SIDE_M, Road
-from perception.synthesis.scene import Prop
+from perception.synthesis.world import Prop
 
 
 class _Verge:

@@ -28,7 +28,7 @@ from perception.formats.kitti_object import format_labels
 from perception.formats.kitti_road import colours
 from perception.structures import Shape
 from perception.synthesis.annotate import Labels
-from perception.synthesis.scene import Scene
+from perception.synthesis.world import Scene
 
 FOLDERS = ("kitti_road", "kitti_object", "cityscapes", "labelme")
 _FILTER = getattr(cv2, "IMWRITE_PNG_FILTER", None)  # OpenCV 4.13 and later

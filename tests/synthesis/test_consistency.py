@@ -15,7 +15,8 @@ from perception.synthesis.canvas import Element
 from perception.synthesis.movers import dimensions_of, placed
 from perception.synthesis.render import render
 from perception.synthesis.road import KERB_M
-from perception.synthesis.scene import Actor, Scene, draw_scene
+from perception.synthesis.scene import draw_scene
+from perception.synthesis.world import Actor, Scene
 from perception.synthesis.write import write_frame
 
 IDS = class_ids()
