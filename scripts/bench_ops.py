@@ -33,7 +33,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ops_cases import Case, all_cases
+from ops_case import Case
+from ops_cases import all_cases
 
 import perception.ops as ops
 

@@ -5,80 +5,25 @@ A family of cases is a function (torchvision or None, device) -> cases; `FAMILIE
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
+import ops_cases_boxes
+import ops_cases_cuda
 import torch
+from ops_case import Call, Case, boxes_on, features_of, last, scale_of
 from torch import Tensor
 from torch.nn import functional as F
 
 import perception.ops as ops
 from perception.ops import reference
 
-Call = Callable[[], Any]
-Bar = tuple[float | None, float | None]  # required ratio with 2 threads and with 1
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row (two with two numbers of threads)."""
-
-    name: str
-    ours: Call
-    yardstick: Call
-    bar: Bar = (None, None)
-    bytes: float = 0  # that must be read and written once
-    truth: Call | None = None  # our result in float64; None: nothing to compare
-
-    def error(self) -> float | None:
-        """Largest difference from the float64 result, relative to its largest value."""
-        if self.truth is None:
-            return None
-        truth, got = self.truth(), self.ours()
-        difference = (got.double() - truth).abs().max() / truth.abs().max().clamp(min=1e-30)
-        return float(difference)
-
 
 def all_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:
     """Every case, built when it is its turn."""
-    import ops_cases_boxes  # both need `Case` from here
-    import ops_cases_cuda
-
     gpu_only = ops_cases_cuda.FAMILIES if device == "cuda" else ()
     for family in (*FAMILIES, *ops_cases_boxes.FAMILIES, *gpu_only):
         yield from family(vision, device)
-
-
-# ---------------------------------------------------------------------------- inputs
-
-
-def boxes_on(
-    height: int, width: int, count: int, scale: float, device: str, images: int = 1
-) -> Tensor:
-    """(count, 5) boxes: sizes log-uniform 16 to 400 px, centres uniform, clipped to the image."""
-    rng = torch.Generator().manual_seed(0)
-    image_height, image_width = height / scale, width / scale
-    size = 16 * torch.exp(torch.rand(count, generator=rng) * math.log(400 / 16))
-    aspect = torch.exp(torch.rand(count, generator=rng) * 1.4 - 0.7)
-    w, h = size * aspect.sqrt(), size / aspect.sqrt()
-    cx = torch.rand(count, generator=rng) * image_width
-    cy = torch.rand(count, generator=rng) * image_height
-    image = torch.randint(images, (count,), generator=rng).float()
-    x1, x2 = (cx - w / 2).clamp(0, image_width), (cx + w / 2).clamp(0, image_width)
-    y1, y2 = (cy - h / 2).clamp(0, image_height), (cy + h / 2).clamp(0, image_height)
-    return torch.stack([image, x1, y1, x2, y2], dim=1).to(device)
-
-
-def features_of(channels: int, height: int, width: int, device: str, images: int = 1) -> Tensor:
-    rng = torch.Generator().manual_seed(1)
-    return torch.randn(images, channels, height, width, generator=rng).to(device)
-
-
-def last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last)
 
 
 # ---------------------------------------------------------------------------- families
@@ -93,10 +38,6 @@ ALIGN = [
     ((256, 200, 272), 1000, 7, 2, (None, None), (8, 6)),
     ((256, 200, 272), 512, 7, 0, (25, 14), (16, 10)),
 ]
-
-
-def scale_of(height: int) -> float:
-    return {50: 1 / 16, 48: 1 / 8, 200: 1 / 4}[height]
 
 
 def roi_align_cases(vision: ModuleType | None, device: str) -> Iterator[Case]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import torch
-from ops_cases import Bar, Call, Case
+from ops_case import Bar, Call, Case
 from torch import Tensor
 
 import perception.ops as ops

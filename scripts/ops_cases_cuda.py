@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import torch
-from ops_cases import Call, Case, boxes_on, features_of, last, scale_of
+from ops_case import Call, Case, boxes_on, features_of, last, scale_of
 from torch import Tensor
 
 import perception.ops as ops
