@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_written_is_named(words, tmp_path, capsys):
         ("+encoder.depth=5", 2, "encoder.depth: found an unknown configuration key"),
         ("encoder.output_stride=7", 1, "encoder.output_stride: found 7"),
         ("trainer.accelerator=gpus", 1, "trainer: found "),
-        ("trainer.precision=8", 1, "trainer: found "),
+        ("trainer.precision=8", 1, "trainer.precision: found 8, expected one of auto, "),
         ("initialize=nothing.pt", 1, "nothing.pt: found no such file"),
         ("initialize=nothing.safetensors", 1, "nothing.safetensors: found no such file"),
         ("encoder.weights=nothing.pth", 1, "nothing.pth: found no such file"),

@@ -68,8 +68,10 @@ def test_every_box_stays_on_its_object(seed, scale, flip):
     made = augment(blocks(seed), seed)
 
     covered = np.zeros((48, 64), bool)
-    for x1, y1, x2, y2 in np.round(made.boxes.xyxy).astype(int):
-        covered[y1:y2, x1:x2] = True
+    for box in made.boxes.xyxy:
+        x1, y1, x2, y2 = np.round(box).astype(int)
+        low, high = np.ceil(box[:2] - 0.5).astype(int), np.floor(box[2:] + 0.5).astype(int)
+        covered[low[1] : high[1], low[0] : high[0]] = True  # a centre on the edge is on both sides
         inside = made.semantic[y1 + 1 : max(y2 - 1, 0), x1 + 1 : max(x2 - 1, 0)]
         assert (inside == 2).all()
     edge = np.zeros((48, 64), bool)

@@ -7,6 +7,7 @@ from perception.inference.model import Model
 from perception.models.heads.boxes import BoxesOutput, BoxRules
 from perception.models.heads.cells import cell_centers, size_tensor, with_image
 from perception.models.layers import SameConv2d
+from perception.structures import Image
 from perception.tasks import Kind
 from tests.export.networks import CLASSES, HEADS, TinyEncoder, network, noise
 
@@ -64,7 +65,7 @@ def test_suppression_sees_boxes_as_the_image_cuts_them():
     logits = torch.tensor([[[2.0, -9], [1.0, -9]]])
     output = BoxesOutput(xyxy, logits, xyxy, logits, torch.zeros(2, 2), torch.tensor([64.0, 32]))
 
-    found = Model(net)._decode({"boxes": output}, "k", (40, 20), (40, 20)).boxes
+    found = Model(net)._decode({"boxes": output}, 0, "k", Image((40, 20)), (40, 20)).boxes
 
     assert len(found) == 1
 

@@ -29,6 +29,7 @@ def test_a_run_leaves_weights_logs_and_configuration(tiny, tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == [
         "best.pt",
         "config.yaml",
+        "data.json",
         "evaluation.csv",
         "last.pt",
         "model.safetensors",
