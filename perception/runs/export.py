@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ def export_run(
 ) -> Exported:
     """Writes a run as a file, compares both, and sets the file aside where they differ.
 
+    A file that was there before stays until the new one has been judged, and for good if it is
+    refused.
+
     Args:
         run: its folder or a checkpoint in it.
         out: the file; None: `export/model.*` in the run's folder.
@@ -66,24 +70,30 @@ def export_run(
         raise PerceptionError("out", str(path), f"a file {suffix} for the format {settings.format}")
     model, experiment, missing = _opened(run, which, overrides)
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = write_model(model, path, settings, run=folder.name)
-    exported = load_exported(path, device="cpu")
-    frames = _frames(experiment, images) if experiment else []
-    note = f"{len(frames)} validation frames" if frames else f"noise, because {missing}"
-    frames = frames or _noise(settings.size or model.size)
-    differences = parity.compare(model, exported, frames)
-    scores: dict[str, tuple[float, float]] = {}
-    problems = [] if settings.half else parity.too_far(differences)
-    if experiment is not None:
-        before = parity.scores(model, experiment, images)
-        after = parity.scores(exported, experiment, images)
-        scores = {name: (value, after[name]) for name, value in before.items()}
-        problems += parity.dropped(before, after, max_drop / 100)
-    report = path.with_name(f"{path.stem}{suffix}.json")
-    done = Exported(written, report, note, differences, scores, tuple(problems))
-    write_json(report, _as_values(done, settings, path, max_drop))
-    if problems:
-        _set_aside(path)
+    with tempfile.TemporaryDirectory(prefix=".~export-", dir=path.parent) as staging:
+        staged = Path(staging) / path.name
+        written = write_model(model, staged, settings, run=folder.name)
+        exported = load_exported(staged, device="cpu")
+        frames = _frames(experiment, images) if experiment else []
+        note = f"{len(frames)} validation frames" if frames else f"noise, because {missing}"
+        frames = frames or _noise(settings.size or model.size)
+        differences = parity.compare(model, exported, frames)
+        scores: dict[str, tuple[float, float]] = {}
+        problems = [] if settings.half else parity.too_far(differences)
+        if experiment is not None:
+            before = parity.scores(model, experiment, images)
+            after = parity.scores(exported, experiment, images)
+            scores = {name: (value, after[name]) for name, value in before.items()}
+            problems += parity.dropped(before, after, max_drop / 100)
+        end = REFUSED if problems else ""
+        report = path.with_name(f"{path.name}{end}.json")
+        written = replace(written, path=path)
+        done = Exported(written, report, note, differences, scores, tuple(problems))
+        files = sorted(Path(staging).iterdir())
+        values = _as_values(done, settings, sum(f.stat().st_size for f in files), max_drop)
+        for file in files:  # of OpenVINO's two the .xml, which is opened, comes last
+            file.replace(path.with_name(file.name + end))
+    write_json(report, values)
     return done
 
 
@@ -116,18 +126,14 @@ def _noise(size: tuple[int, int] | None) -> list[NDArray[np.uint8]]:
     return [generator.integers(0, 256, (h, w, 3), np.uint8) for h, w in sizes]
 
 
-def _set_aside(path: Path) -> None:
-    """Renames what is refused; of OpenVINO's two files the one that is opened."""
-    path.replace(path.with_name(path.name + REFUSED))
-
-
-def _as_values(done: Exported, settings: Settings, path: Path, max_drop: float) -> dict[str, Any]:
+def _as_values(done: Exported, settings: Settings, size: int, max_drop: float) -> dict[str, Any]:
+    """The report; `size` is that of the file or files, in bytes."""
     return {
-        "file": path.name,
+        "file": done.written.path.name,
         "format": settings.format,
         "half": settings.half,
         "size": list(settings.size) if settings.size else None,
-        "bytes": sum(p.stat().st_size for p in (path, path.with_suffix(".bin")) if p.is_file()),
+        "bytes": size,
         "compared_on": done.note,
         "differences": parity.as_values(done.differences),
         "scores": {n: {"run": a, "file": b} for n, (a, b) in done.scores.items()},

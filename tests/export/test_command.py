@@ -1,11 +1,15 @@
+import json
+
 import pytest
 
 from perception.cli import main
 from perception.cli.teachers import open_teacher
 from perception.errors import PerceptionError
-from perception.export.write import Settings, write_model
+from perception.export import parity
+from perception.export.write import Settings, Written, write_model
 from perception.inference.exported import ExportedModel
 from perception.inference.model import Model
+from perception.runs import export
 from perception.runs.evaluate import evaluate_file
 from tests.export.networks import network
 
@@ -45,6 +49,33 @@ def test_files_work_where_runs_do(tmp_path):
         evaluate_file(path)
     found = open_teacher(path).predict(_image())
     assert found.size == (60, 70)
+
+
+def test_a_refused_file_leaves_the_good_one_and_its_report(tmp_path, monkeypatch):
+    model = Model(network("anchor_free"))
+    versions = iter([b"good", b"bad"])
+
+    def write(_, path, *__, **___):
+        path.write_bytes(next(versions))
+        return Written(path, {}, {})
+
+    monkeypatch.setattr(export, "_opened", lambda *_: (model, None, "there are no data"))
+    monkeypatch.setattr(export, "find_checkpoint", lambda *_: (tmp_path, tmp_path / "last.pt"))
+    monkeypatch.setattr(export, "write_model", write)
+    monkeypatch.setattr(export, "load_exported", lambda *_, **__: model)
+    good = export.export_run(tmp_path, None, Settings())
+    monkeypatch.setattr(parity, "too_far", lambda _: ["boxes differ"])
+
+    bad = export.export_run(tmp_path, None, Settings())
+
+    assert (good.problems, bad.problems) == ((), ("boxes differ",))
+    files = {p.name: p for p in (tmp_path / "export").iterdir()}
+    assert {n: f.read_bytes() for n, f in files.items() if not n.endswith(".json")} == {
+        "model.onnx": b"good",
+        "model.onnx.refused": b"bad",
+    }
+    told = {n: json.loads(f.read_text())["refused"] for n, f in files.items() if ".json" in n}
+    assert told == {"model.onnx.json": [], "model.onnx.refused.json": ["boxes differ"]}
 
 
 def _image():
