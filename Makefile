@@ -36,7 +36,7 @@ types: env
 	$(BIN)/mypy
 
 unit: env
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
 coverage: env  # a report in htmlcov/, no gate
 	$(BIN)/python -m pytest -m 'not slow' --cov --cov-report=term --cov-report=html

@@ -52,3 +52,9 @@ def test_every_algorithm_of_a_benchmark_is_held_apart_from_files_and_reports():
     for path in (PACKAGE / "evaluation").glob("*/*.py"):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         assert (module in held) != (path.stem in telling), module
+
+
+def test_no_two_test_files_share_a_name():
+    """Pytest imports test files by their bare names; two of one name stop the whole suite."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
