@@ -4,8 +4,9 @@ import torch
 
 from perception.inference.answers import output_names
 from perception.inference.model import Model
-from perception.models.heads.boxes import BoxesOutput, BoxRules
+from perception.models.heads.boxes import BoxRules
 from perception.models.heads.cells import cell_centers, size_tensor, with_image
+from perception.models.heads.grid import CellsOutput
 from perception.models.layers import SameConv2d
 from perception.structures import Image
 from perception.tasks import Kind
@@ -39,7 +40,7 @@ def test_boxes_are_cut_at_the_image_and_empty_ones_have_no_score():
     head = HEADS["anchor_free"](*_parts())
     xyxy = torch.tensor([[[-5.0, 2, 30, 40], [50, 1, 60, 9], [4, 4, 4, 8]]])
     logits = torch.zeros(1, 3, 2)
-    output = BoxesOutput(xyxy, logits, xyxy, logits, torch.zeros(3, 2), torch.tensor([64, 64]))
+    output = CellsOutput(xyxy, logits, xyxy, logits, torch.zeros(3, 2), torch.tensor([64, 64]))
 
     said = head.answer(output, (20, 40))
 
@@ -63,7 +64,7 @@ def test_suppression_sees_boxes_as_the_image_cuts_them():
     net = network("anchor_free")
     xyxy = torch.tensor([[[0.0, 0, 20, 40], [0, 0, 20, 64]]])
     logits = torch.tensor([[[2.0, -9], [1.0, -9]]])
-    output = BoxesOutput(xyxy, logits, xyxy, logits, torch.zeros(2, 2), torch.tensor([64.0, 32]))
+    output = CellsOutput(xyxy, logits, xyxy, logits, torch.zeros(2, 2), torch.tensor([64.0, 32]))
 
     found = Model(net)._decode({"boxes": output}, 0, "k", Image((40, 20)), (40, 20)).boxes
 

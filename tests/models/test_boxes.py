@@ -6,7 +6,7 @@ import torch
 from perception.data.batch import Batch, BoxTarget
 from perception.errors import PerceptionError
 from perception.models.heads import FastBox, MultiNetFastBox
-from perception.models.heads.boxes import BoxesOutput
+from perception.models.heads.grid import CellsOutput
 from tests.models.counting import parameters
 
 CHANNELS = {"s4": 6, "s8": 8, "s16": 12, "s32": 16, "conv4_3": 8}
@@ -34,10 +34,10 @@ def batch(*images) -> Batch:
     return Batch(("a",) * len(images), torch.zeros(len(images)), {"boxes": images})
 
 
-def answers(xyxy: list, logits: list, size=(64, 96)) -> BoxesOutput:
+def answers(xyxy: list, logits: list, size=(64, 96)) -> CellsOutput:
     boxes, scores = torch.tensor([xyxy]), torch.tensor([logits])
     centers = torch.zeros(boxes.shape[1], 2)
-    return BoxesOutput(boxes, scores, boxes, scores, centers, torch.tensor(size).float())
+    return CellsOutput(boxes, scores, boxes, scores, centers, torch.tensor(size).float())
 
 
 @pytest.mark.parametrize(("classes", "count"), [(1, 618_680), (2, 619_308)])
@@ -87,7 +87,7 @@ def test_an_image_without_boxes_still_teaches_background(kind):
 def test_cells_in_ignore_regions_get_no_gradient(kind):
     head = kind(CHANNELS, STRIDES, classes=["car"])
     output = head(features(64, 96), (64, 96))
-    leaves = BoxesOutput(*(column.detach().requires_grad_() for column in output))
+    leaves = CellsOutput(*(column.detach().requires_grad_() for column in output))
 
     region = image_boxes((0, 0, 40, 30), ignore=True)
     sum(head.loss(leaves, batch(region, image_boxes())).values()).backward()

@@ -21,7 +21,7 @@ from perception.models.encoders.base import initialise
 from perception.models.heads.aligned import assign_aligned
 from perception.models.heads.base import choose
 from perception.models.heads.boxes import BoxHead, checked_suppression
-from perception.models.heads.cells import size_tensor
+from perception.models.heads.cells import points, size_tensor
 from perception.models.layers import Size, conv_bn, separable_conv
 from perception.models.losses import ReduceCount, generalized_iou_loss, identity, mean
 
@@ -100,19 +100,19 @@ class AnchorFree(BoxHead):
             zip(self.strides, self._neck(features), strict=True)
         ):
             said = self.say(self.tower(feature)).flatten(2).transpose(1, 2).float()
-            points = _points(feature.shape[2], feature.shape[3], stride, feature.device)
+            place = points(feature.shape[2], feature.shape[3], stride, feature.device)
             far = (said[..., :4] + self.scale[level]).clamp(max=LONGEST).exp() * stride
-            boxes.append(torch.cat([points - far[..., :2], points + far[..., 2:]], -1))
+            boxes.append(torch.cat([place - far[..., :2], place + far[..., 2:]], -1))
             logits.append(said[..., 4:])
-            places.append(points)
-            strides.append(points.new_full((len(points),), stride))
-        points = torch.cat(places)
+            places.append(place)
+            strides.append(place.new_full((len(place),), stride))
+        every = torch.cat(places)
         return AnchorFreeOutput(
             torch.cat(boxes, 1),
             torch.cat(logits, 1),
-            points,
+            every,
             torch.cat(strides),
-            size_tensor(size, points),
+            size_tensor(size, every),
         )
 
     def loss(
@@ -167,10 +167,3 @@ class AnchorFree(BoxHead):
         nn.init.zeros_(self.say.bias)
         nn.init.constant_(self.say.bias[4:], -math.log((1 - PRIOR) / PRIOR))
         nn.init.constant_(self.scale, math.log(2.0))
-
-
-def _points(rows: int, columns: int, stride: int, device: torch.device) -> Tensor:
-    """(rows * columns, 2) x, y of the middle of every cell."""
-    y = (torch.arange(rows, device=device, dtype=torch.float32) + 0.5) * stride
-    x = (torch.arange(columns, device=device, dtype=torch.float32) + 0.5) * stride
-    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).reshape(-1, 2)

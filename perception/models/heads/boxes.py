@@ -1,47 +1,40 @@
-"""What heads for boxes share: their output, the targets of a batch, decoding with NMS."""
+"""What heads for boxes share: which of their boxes are results, and how they are decoded."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from perception.errors import PerceptionError
 from perception.models.heads.base import Head
-from perception.models.heads.cells import assign
 from perception.models.layers import Size
 from perception.ops import box_voting, nms, soft_nms
 from perception.structures import Boxes
 from perception.tasks import Kind
 
-if TYPE_CHECKING:
-    from perception.data.batch import Batch
-
 CANDIDATES = 1000  # boxes per class that enter NMS, the best ones
 SUPPRESSIONS = ("nms", "soft_nms", "box_voting")
 
 
-class BoxesOutput(NamedTuple):
-    """M = rows * columns boxes per image, in pixels of the network's input, xyxy, float32."""
+class BoxesOutput(Protocol):
+    """What every head for boxes says: M boxes per image, pixels of the network's input, float32."""
 
-    coarse: Tensor  # (N, M, 4) the cells' own guesses
-    coarse_logits: Tensor  # (N, M, K), or (N, M, 1 + K) with background first
-    xyxy: Tensor  # (N, M, 4) refined by rezoom; the coarse ones without it
-    logits: Tensor  # like coarse_logits
-    centers: Tensor  # (M, 2) of the cells
-    size: Tensor  # (2,) height, width of the images
+    @property
+    def xyxy(self) -> Tensor:
+        """(N, M, 4)."""
 
+    @property
+    def logits(self) -> Tensor:
+        """(N, M, K), or what `scores` of the head makes that from."""
 
-class CellTargets(NamedTuple):
-    """What the cells of a batch are to answer."""
-
-    xyxy: Tensor  # (N, M, 4); anything where not positive
-    label: Tensor  # (N, M) int64 class; anything where not positive
-    positive: Tensor  # (N, M) bool
-    ignore: Tensor  # (N, M) bool
+    @property
+    def size(self) -> Tensor:
+        """(2,) height, width of the images."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +68,18 @@ class BoxRules:
 
 
 class BoxHead(Head):
-    """Base of the heads that answer one box per cell."""
+    """Base of the heads for boxes; where their boxes come from is theirs."""
 
     kind = Kind.BOXES
     classes: tuple[str, ...]
-    cell: int
-    focus: float
     min_score: float
     nms_iou: float
     suppression: str = "nms"
     max_boxes: int
 
+    @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
-        """(M, K or 1 + K) logits -> (M, K) score of each class."""
-        raise NotImplementedError
-
-    def targets(self, batch: Batch, centers: Tensor) -> CellTargets:
-        """The assignment of every image of the batch; (M, 2) centres as in the output."""
-        columns: list[tuple[Tensor, ...]] = []
-        for image in batch.boxes_of(self.task):
-            xyxy = image.xyxy.to(centers.device, torch.float32)
-            chosen = assign(centers, self.cell, xyxy, image.ignore, focus=self.focus)
-            if len(xyxy):
-                own = xyxy[chosen.box], image.label[chosen.box].long()
-            else:
-                own = centers.new_zeros(len(centers), 4), torch.zeros_like(chosen.box)
-            columns.append((*own, chosen.positive, chosen.ignore))
-        return CellTargets(*(torch.stack(column) for column in zip(*columns, strict=True)))
+        """(..., K or 1 + K) logits -> (..., K) score of each class."""
 
     @torch.no_grad()
     def decode(self, output: BoxesOutput, index: int = 0) -> Boxes:

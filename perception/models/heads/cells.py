@@ -46,7 +46,11 @@ def check_cell(cell: int, strides: Mapping[str, int], setting: str) -> None:
 
 def cell_centers(size: Size, cell: int, device: torch.device) -> Tensor:
     """(M, 2) float32 centres x, y of the cells of an image of `size`."""
-    rows, columns = grid_size(size, cell)
+    return points(*grid_size(size, cell), cell, device)
+
+
+def points(rows: int, columns: int, cell: int, device: torch.device) -> Tensor:
+    """(rows * columns, 2) float32 centres x, y of a grid of cells."""
     y = (torch.arange(rows, device=device, dtype=torch.float32) + 0.5) * cell
     x = (torch.arange(columns, device=device, dtype=torch.float32) + 0.5) * cell
     return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).flatten(0, 1)

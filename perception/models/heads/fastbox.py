@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from perception.errors import PerceptionError
 from perception.models.encoders.base import initialise
 from perception.models.heads.base import choose
-from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets, checked_suppression
+from perception.models.heads.boxes import checked_suppression
 from perception.models.heads.cells import (
     cell_centers,
     check_cell,
@@ -31,6 +31,7 @@ from perception.models.heads.cells import (
     to_grid,
     with_image,
 )
+from perception.models.heads.grid import CellsOutput, CellTargets, GridHead
 from perception.models.layers import Size, conv_bn
 from perception.models.losses import ReduceCount, generalized_iou_loss, identity, mean, smooth_l1
 from perception.ops import rezoom
@@ -42,7 +43,7 @@ TERMS = ("confidence", "box", "refined_confidence", "refined_box")
 PRIOR = 0.01  # score of every cell before training: positives are rare
 
 
-class FastBox(BoxHead):
+class FastBox(GridHead):
     """One box per cell from coarse features, refined from fine ones.
 
     Args:
@@ -107,7 +108,7 @@ class FastBox(BoxHead):
             )
         self._initialise()
 
-    def forward(self, features: dict[str, Tensor], size: Size) -> BoxesOutput:
+    def forward(self, features: dict[str, Tensor], size: Size) -> CellsOutput:
         """One coarse and one refined box per cell, with a logit for every class."""
         grid = [
             to_grid(features[name], self.strides[name], size, self.cell) for name in self.features
@@ -121,10 +122,10 @@ class FastBox(BoxHead):
             seen = torch.cat([hidden.flatten(2).transpose(1, 2), self._look(features, coarse)], 2)
             again = self.again(seen).float()
             xyxy, final = decode(again[..., :4], _reference(coarse)), again[..., 4:]
-        return BoxesOutput(coarse, logits, xyxy, final, centers, size_tensor(size, centers))
+        return CellsOutput(coarse, logits, xyxy, final, centers, size_tensor(size, centers))
 
     def loss(
-        self, output: BoxesOutput, batch: Batch, *, reduce_count: ReduceCount = identity
+        self, output: CellsOutput, batch: Batch, *, reduce_count: ReduceCount = identity
     ) -> dict[str, Tensor]:
         """Class and box of the coarse boxes, and of the refined ones; means over positives."""
         target = self.targets(batch, output.centers)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from perception.models.heads.base import choose
-from perception.models.heads.boxes import BoxesOutput, BoxHead, CellTargets, checked_suppression
+from perception.models.heads.boxes import checked_suppression
 from perception.models.heads.cells import (
     cell_centers,
     check_cell,
@@ -25,6 +25,7 @@ from perception.models.heads.cells import (
     to_grid,
     with_image,
 )
+from perception.models.heads.grid import CellsOutput, CellTargets, GridHead
 from perception.models.layers import Size
 from perception.models.losses import ReduceCount, identity, mean
 from perception.ops import rezoom
@@ -37,7 +38,7 @@ CENTER_TOLERANCE = 0.2  # of the box: how near a coarse centre must be to count 
 DELTA_LIMIT = 100.0  # squared pixels
 
 
-class MultiNetFastBox(BoxHead):
+class MultiNetFastBox(GridHead):
     """The original decoder; 618,680 weights on VGG16 with one class.
 
     Args:
@@ -94,7 +95,7 @@ class MultiNetFastBox(BoxHead):
         for weight in self.parameters():
             nn.init.uniform_(weight, -0.1, 0.1)
 
-    def forward(self, features: dict[str, Tensor], size: Size) -> BoxesOutput:
+    def forward(self, features: dict[str, Tensor], size: Size) -> CellsOutput:
         """One coarse and one refined box per cell; logits of background and the classes."""
         grid = to_grid(features[self.deep], self.deep_stride, size, CELL)
         hidden = self.dropout(self.hidden(grid.flatten(2).transpose(1, 2) * 0.1)).float()
@@ -104,7 +105,7 @@ class MultiNetFastBox(BoxHead):
         seen = self.dropout(self._look(features[self.fine], box)) / 1000
         again = self.dropout(F.relu(self.again(torch.cat([hidden, seen], -1))))
         refined = box + 5 * self.delta_box(again).float()
-        return BoxesOutput(
+        return CellsOutput(
             _corners(box),
             self.confidence(hidden).float(),
             _corners(refined),
@@ -114,7 +115,7 @@ class MultiNetFastBox(BoxHead):
         )
 
     def loss(
-        self, output: BoxesOutput, batch: Batch, *, reduce_count: ReduceCount = identity
+        self, output: CellsOutput, batch: Batch, *, reduce_count: ReduceCount = identity
     ) -> dict[str, Tensor]:
         """The original's four terms: sums over cells, divided by the number of cells."""
         target = self.targets(batch, output.centers)
