@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from perception.cli import main
+from perception.experiments import checkpoint
 from perception.files import read_raster, write_image
+from tests.conftest import TINY
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 PATHS = {"os.mkdir": 0, "os.rename": 1, "os.link": 1, "os.symlink": 1}  # event → its path
@@ -60,15 +62,25 @@ def fsync(monkeypatch):
 
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory) -> Path:
+    """Streets in every format, maps to score, and a run that predicts."""
     folder = tmp_path_factory.mktemp("failing") / "streets"
     assert main(["synthesize", str(folder), *FRAMES]) == 0
     for label in (folder / "kitti_road/training/gt_image_2").glob("*_road_*.png"):
         write_image(folder / "maps" / label.name, read_raster(label)[..., 2])
+    assert main(["train", *training(folder, folder / "run")]) == 0
     return folder
 
 
+def training(streets: Path, run: Path) -> list[str]:
+    """Overrides of a training of two steps."""
+    small = ["data.sets.synthetic.batch_size=1", "trainer.evaluate_every=1", "steps=2"]
+    return [*TINY, f"data.sets.synthetic.root={streets}", f"run_dir={run}", *small]
+
+
 FRAMES = ["--frames", "2", "--val-frames", "1", "--size", "128x64", "--workers", "1"]
+PICTURES = "cityscapes/leftImg8bit/train"
 VERBS = {
+    "predict": lambda s, out: ["predict", str(s / "run"), str(s / PICTURES), f"out={out}"],
     "synthesize": lambda s, out: ["synthesize", str(out), *FRAMES],
     "convert": lambda s, out: [
         "convert", "labelme", "--to", "kitti_road", str(s / "labelme"), str(out), "--workers", "1",
@@ -121,7 +133,28 @@ def every(verb: str, streets: Path, tmp_path: Path, capsys, stride: int) -> None
 def test_a_call_that_fails_leaves_no_half_file_and_no_silent_success(
     verb, streets, tmp_path, capsys
 ):
-    every(verb, streets, tmp_path, capsys, stride={"synthesize": 11, "convert": 5}.get(verb, 1))
+    every(verb, streets, tmp_path, capsys, stride={"score": 1, "convert": 5}.get(verb, 11))
+
+
+@pytest.mark.parametrize("n", [1, 4, 9, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_call_that_fails_in_training_leaves_only_whole_checkpoints(streets, tmp_path, capsys, n):
+    """`n`: the call that fails; 0: one after the other, until a training has fewer."""
+    for failing in [n] if n else range(1, 10_000):
+        run = tmp_path / str(failing) / "run"
+        DISK.watch(run.parent, failing)
+
+        code = main(["train", *training(streets, run)])
+
+        calls = DISK.calls
+        DISK.watch(None)
+        told = capsys.readouterr()
+        assert "Traceback" not in told.out + told.err, failing
+        assert code == 0 or "No space left on device" in told.err, failing
+        for path in run.glob("*.pt"):
+            assert checkpoint.load(path)["step"] in (0, 1, 2), failing
+        assert not list(run.glob(".~*")), failing
+        if calls < failing:
+            break
 
 
 @pytest.mark.slow

@@ -77,7 +77,7 @@ def test_orders_that_are_never_written_down_differ_by_seed_and_epoch_and_look_ra
         assert abs(np.corrcoef(a, b)[0, 1]) < 0.06  # four standard deviations
 
 
-def test_a_batch_of_a_milliard_frames_needs_no_table():
+def test_a_batch_of_a_billion_frames_needs_no_table():
     drawn = batch_indices(3, 10**6, frames=10**9, batch_size=64)
 
     assert drawn == batch_indices(3, 10**6, frames=10**9, batch_size=64)
