@@ -85,7 +85,12 @@ class ExportedModel(Model):
         size = given.image.size
         inside = laid.shape[0], laid.shape[1]
         results = {task: self._result(task, answers, size, inside) for task in chosen}
-        prediction = Predicted(given.key, size, results=results, image=given.image)
+        classes = {
+            task: [row["name"] for row in self.task_facts[task]["classes"]]
+            for task, result in results.items()
+            if isinstance(result, Boxes)
+        }
+        prediction = Predicted(given.key, size, results=results, image=given.image, classes=classes)
         spent = (prepared - started, ran - prepared, time.perf_counter() - ran)
         return prediction, Timing(*(1e3 * seconds for seconds in spent))
 

@@ -18,6 +18,7 @@ from perception.errors import PerceptionError
 from perception.inference.inputs import Given, each, many, opened
 from perception.inference.predicted import Predicted
 from perception.labels import LabelScheme
+from perception.models.heads.boxes import BoxHead
 from perception.models.heads.dense import DenseOutput
 from perception.models.multitask import MultiTask
 from perception.structures import (
@@ -197,7 +198,9 @@ class Model:
             dense = isinstance(one, DenseOutput) or not index
             decoded = head.decode(one) if dense else head.decode(one, index)
             results[task] = _RESULTS[head.kind](self, task, decoded, image.size, inside)
-        return Predicted(key, image.size, results=results, image=image)
+        heads = {task: self.network.head(task) for task in outputs}
+        classes = {task: h.classes for task, h in heads.items() if isinstance(h, BoxHead)}
+        return Predicted(key, image.size, results=results, image=image, classes=classes)
 
 
 Sides = tuple[int, int]  # (height, width)

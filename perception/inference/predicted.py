@@ -26,12 +26,20 @@ class Predicted(Prediction):
     """What `Model.predict` returns: a `Prediction` together with its image."""
 
     image: Image  # where it was read from, or its pixels
+    classes: Mapping[str, Sequence[str]]  # of the tasks with boxes, in the model's order
 
     def __init__(
-        self, key: str, size: tuple[int, int], *, results: Mapping[str, Result], image: Image
+        self,
+        key: str,
+        size: tuple[int, int],
+        *,
+        results: Mapping[str, Result],
+        image: Image,
+        classes: Mapping[str, Sequence[str]],
     ) -> None:
         super().__init__(key, size, results=results)
         object.__setattr__(self, "image", image)
+        object.__setattr__(self, "classes", classes)
 
     def draw(self, *, score: float = 0.4) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB: the image with all results drawn in, boxes from `score` on."""
@@ -64,7 +72,7 @@ class Predicted(Prediction):
         return dict(document(shapes, name, self.size).content)
 
     def to_supervision(self, task: str = "boxes") -> Any:
-        """The boxes as `supervision.Detections`, class names in `data["class_name"]`.
+        """The boxes as `supervision.Detections`: class numbers are the model's, names in `data`.
 
         Raises:
             PerceptionError: the package supervision is not installed.
@@ -77,7 +85,7 @@ class Predicted(Prediction):
                 "to_supervision", "no package supervision", do="pip install supervision"
             ) from None
         boxes: Any = self.results[task]
-        names = sorted(set(boxes.names.tolist()))
+        names = list(self.classes[task])
         return supervision.Detections(
             xyxy=boxes.xyxy.astype(np.float32),
             confidence=boxes.score.astype(np.float32),

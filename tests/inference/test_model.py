@@ -6,6 +6,7 @@ from torch import nn
 
 from perception.files import write_image
 from perception.inference.model import Model
+from perception.inference.predicted import Predicted
 from perception.labels import LabelClass, LabelScheme
 from perception.models.heads.dense import DenseOutput
 from perception.structures import Boxes, Image
@@ -179,3 +180,23 @@ def test_a_prediction_draws_saves_and_becomes_labelme(tmp_path):
         prediction.save(tmp_path, formats=["pdf"])
     with pytest.raises(KeyError, match="no task depth"):
         prediction.probabilities("depth")
+
+
+def test_boxes_become_detections_whose_class_numbers_do_not_depend_on_the_image():
+    supervision = pytest.importorskip("supervision")
+    boxes = Boxes.of([[1, 2, 5, 9]], ["pedestrian"], score=[0.75])
+    image = Image((20, 30), pixels=np.zeros((20, 30, 3), np.uint8))
+    prediction = Predicted(
+        "a",
+        (20, 30),
+        results={"boxes": boxes},
+        image=image,
+        classes={"boxes": ("car", "pedestrian", "cyclist")},
+    )
+
+    found = prediction.to_supervision()
+
+    assert isinstance(found, supervision.Detections)
+    assert found.xyxy.tolist() == [[1, 2, 5, 9]]
+    assert (found.class_id.tolist(), found.confidence.tolist()) == ([1], [0.75])
+    assert found.data["class_name"].tolist() == ["pedestrian"]
